@@ -1,0 +1,236 @@
+"""Outcome: what an attempt may end in, and `decide()`: job + ending + policy -> what the store is told.
+
+A handler returns, or raises one of the outcomes below; any other exception means "I did not plan this" and is a failed
+attempt. Waiting for the outside (`Snooze`, `RateLimited`, `PauseQueue`), a stop and a lost lease give the attempt back: the
+job did nothing wrong. Nothing here awaits or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
+from .errors import AttemptTimeout, ConfigError
+
+
+class Outcome(Exception):
+    """Base of what a handler may raise to say how its attempt ends. Not an error."""
+
+
+def _seconds(name: str, after: float) -> float:
+    if not 0 <= after <= MAX_DELAY:
+        raise ConfigError(f"{name}(after={after!r}): seconds between 0 and {MAX_DELAY:.0f}", setting="after")
+    return float(after)
+
+
+class Retry(Outcome):
+    """Try again, `after` seconds from now (None: the backoff says). Uses an attempt; the last one ends dead."""
+
+    def __init__(self, after: float | None = None, reason: str = "") -> None:
+        super().__init__(reason or "retry")
+        self.after = None if after is None else _seconds("Retry", after)
+        self.reason = reason
+
+
+class Snooze(Outcome):
+    """Not now: again `after` seconds from now, attempt given back. The job keeps its ordering key, so later jobs of the
+    same key wait too."""
+
+    def __init__(self, after: float, reason: str = "") -> None:
+        super().__init__(reason or f"snooze {after} s")
+        self.after = _seconds("Snooze", after)
+        self.reason = reason
+
+
+class RateLimited(Outcome):
+    """The outside said "too fast": again `after` seconds from now, attempt given back.
+
+    `scope` says who else waits: only this `job`, the whole `queue` (nothing of it is claimed until then), or
+    `key:<name>`, the jobs that share a rate key.
+    """
+
+    def __init__(self, after: float, scope: str = "job") -> None:
+        if scope not in ("job", "queue") and not (scope.startswith("key:") and len(scope) > 4):
+            raise ConfigError(f"RateLimited(scope={scope!r}): one of 'job', 'queue' or 'key:<name>'", setting="scope")
+        super().__init__(f"rate limited for {after} s ({scope})")
+        self.after = _seconds("RateLimited", after)
+        self.scope = scope
+
+
+class Discard(Outcome):
+    """No more attempts: straight to the dead-letter queue, with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PauseQueue(Outcome):
+    """Give the job back and pause its queue, until somebody resumes it: a revoked token, a blocked account."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Policy = Mapping[type[BaseException], Outcome | type[Outcome] | Backoff]
+"""Exception class -> what it means: an outcome (`Discard("bad number")`), or a backoff for its retries. The class nearest to
+the exception's own in its MRO wins."""
+
+
+# --- how an attempt ended --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned."""
+
+    value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised; outcomes come this way too."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt ran longer than allowed and was cancelled."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody cancelled the job while it ran, and the handler was told."""
+
+    reason: str = "asked while active"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker is stopping and the handler was cancelled."""
+
+
+Ending = Returned | Raised | TimedOut | Asked | Stopped
+
+
+# --- what the store is told ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The job is done."""
+
+    value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """`retrying` for `delay_ms`; the next attempt has the next number."""
+
+    delay_ms: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """`scheduled` for `delay_ms`, same attempt. `scope` "queue" closes the queue's gate as well."""
+
+    delay_ms: int
+    reason: str = ""
+    scope: str = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Back to the front, same attempt. `pause` is the reason to pause the queue first, if any."""
+
+    pause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Dead. `reason`: attempts used up, discarded, timed out, ..."""
+
+    error: BaseException
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancelled, counted as such."""
+
+    reason: str
+
+
+Next = Complete | TryAgain | Wait | Release | Bury | Cancel
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a queue or handler says about failing."""
+
+    attempts: int = 3
+    backoff: Backoff = field(default_factory=Exponential)
+    policy: Policy = field(default_factory=dict)
+
+
+def decide(attempt: int, rules: Rules, ending: Ending, random: float) -> Next:
+    """What becomes of a job whose attempt number `attempt` ended so. Pure; `random` in [0, 1) feeds the jitter.
+
+    Never raises: a backoff callable that raises or returns nonsense falls back to the default exponential, because a
+    failing job must not take the pool down with it.
+    """
+    match ending:
+        case Returned(value):
+            return Complete(value)
+        case Stopped():
+            return Release()
+        case Asked(reason):
+            return Cancel(reason)
+        case TimedOut(seconds):
+            late = AttemptTimeout(f"attempt ran longer than its timeout of {seconds:g} s and was cancelled")
+            return _failed(attempt, rules, late, _meaning(late, rules.policy), random)
+        case Raised(error):
+            meaning = error if isinstance(error, Outcome) else _meaning(error, rules.policy)
+            return _failed(attempt, rules, error, meaning, random)
+
+
+def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
+    for cls in type(error).__mro__:
+        if cls in policy:
+            found = policy[cls]
+            if isinstance(found, type) and issubclass(found, Outcome):
+                return found(str(error)) if found in (Discard, PauseQueue) else Retry()
+            return found
+    return None
+
+
+def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome | Backoff | None, random: float) -> Next:
+    match meaning:
+        case Snooze():
+            return Wait(_ms(meaning.after), meaning.reason or str(error))
+        case RateLimited():
+            return Wait(_ms(meaning.after), str(error), meaning.scope)
+        case PauseQueue():
+            return Release(pause=meaning.reason or str(error))
+        case Discard():
+            return Bury(error, "discarded")
+    if attempt >= rules.attempts:
+        return Bury(error, "attempts used up")
+    if isinstance(meaning, Retry) and meaning.after is not None:
+        return TryAgain(_ms(meaning.after), error)
+    backoff = meaning if meaning is not None and not isinstance(meaning, Outcome) else rules.backoff
+    try:
+        seconds = delay_seconds(backoff, attempt, random)
+    except Exception:  # the user's callable; see decide's docstring
+        seconds = delay_seconds(Exponential(), attempt, random)
+    return TryAgain(_ms(seconds), error)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,111 @@
+"""Link: the way to the server. Addresses, a bounded set of wires, and waiting patiently.
+
+`redis://`, `rediss://` and `unix://` name one server, `redis+sentinel://host,host/service` asks Sentinel for the primary at
+each connect, `redis+cluster://` asks the cluster for the node of a queue's slot. All our calls are idempotent, so `patient`
+may repeat any of them; redis-py's own retries are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from ..clock import Clock
+from ..config import redact_url
+from ..errors import EngineClosed, StoreDenied, StoreError, StoreUnanswered
+from .address import Address
+from .translate import is_passing
+from .wire import Wire
+
+T = TypeVar("T")
+
+MAX_WIRES = 64
+"""Connections one process opens for calls at most; a caller beyond that waits for a free one."""
+
+FIRST_PAUSE, LONGEST_PAUSE, DENIED_PAUSE = 0.05, 2.0, 5.0
+"""Seconds between repeats of a failed call: doubling with jitter, capped so that work resumes soon after the server is back;
+a refused password is asked again rarely, or the server's log fills."""
+
+
+class Link:
+    """Everything that talks to the server talks through one of these; one a process is enough."""
+
+    def __init__(self, url: str, *, clock: Clock, timeout: float = 5.0, name: str = "engine", tls: dict[str, Any] | None = None) -> None:
+        self._address = Address(url, timeout=timeout, name=name, tls=tls or {})
+        self._clock = clock
+        self._timeout = timeout
+        self._free: dict[str, list[Wire]] = {}
+        self._wires: list[Wire] = []
+        self._room = asyncio.Semaphore(MAX_WIRES)
+        self._closed = False
+        self.where = redact_url(url)
+
+    def __repr__(self) -> str:
+        return f"<Link {self.where} wires={len(self._wires)}>"
+
+    def new_wire(self, queue: str = "", timeout: float | None = None) -> Wire:
+        """A wire of the caller's own, for calls that block; the caller drops it."""
+        return Wire(lambda: self._address.dial(queue), self.where, self._timeout if timeout is None else timeout)
+
+    @asynccontextmanager
+    async def _wire(self, queue: str) -> AsyncIterator[Wire]:
+        if self._closed:
+            raise EngineClosed("the engine is closed: use it inside `async with engine`")
+        home = queue if self._address.is_cluster else ""
+        async with self._room:
+            free = self._free.setdefault(home, [])
+            if free:
+                wire = free.pop()
+            else:
+                wire = self.new_wire(queue)
+                self._wires.append(wire)
+            try:
+                yield wire
+            finally:
+                free.append(wire)
+
+    async def call(self, *args: Any, queue: str = "") -> Any:
+        """One command, once. Errors as `Wire.call`."""
+        async with self._wire(queue) as wire:
+            return await wire.call(*args)
+
+    async def run(self, name: str, queue: str, prefix: str, *args: Any) -> Any:
+        """One script, once. Errors as `Wire.call`."""
+        async with self._wire(queue) as wire:
+            return await wire.run(name, prefix, *args)
+
+    async def patient(
+        self, attempt: Callable[[], Awaitable[T]], *, timeout: float | None, on_trouble: Callable[[StoreError], None] | None = None
+    ) -> T:
+        """Repeat an idempotent call until it is answered, `timeout` seconds at most (None: for ever).
+
+        Raises:
+            StoreError: the last error, when it is none that passes, or time is up. It is `StoreUnanswered` when any of
+                the sendings may have taken effect.
+        """
+        deadline = None if timeout is None else self._clock.mono() + timeout
+        pause, unanswered = 0.0, False
+        while True:
+            try:
+                return await attempt()
+            except StoreError as error:
+                unanswered = unanswered or isinstance(error, StoreUnanswered)
+                worth = is_passing(error) or (deadline is None and isinstance(error, StoreDenied))
+                wait = DENIED_PAUSE if isinstance(error, StoreDenied) else pause * (0.5 + self._clock.random())
+                if not worth or (deadline is not None and self._clock.mono() + wait >= deadline):
+                    if unanswered and not isinstance(error, StoreUnanswered) and is_passing(error):
+                        raise StoreUnanswered(f"{error} (an earlier try may have taken effect)") from error
+                    raise
+                if on_trouble is not None:
+                    on_trouble(error)
+            await self._clock.sleep(wait)
+            pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+
+    async def close(self) -> None:
+        """Drop every connection; later calls raise EngineClosed."""
+        self._closed = True
+        for wire in self._wires:
+            await wire.drop()
+        await self._address.close()

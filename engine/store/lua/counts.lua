@@ -1,0 +1,39 @@
+#!lua flags=no-writes,allow-oom
+-- counts: how many jobs are where, from structures (gauges) and counters (flows), at one instant.
+-- KEYS[1]  prefix    keys.prefix(queue)
+-- ARGV[1]  gap       ARGV[2]  now_ms
+-- Returns  {waiting, active, scheduled, retrying, blocked, dead, oldest waiting entry's ms or 0, now_ms, workers, {meta fields}}
+--          conservation: enqueued = waiting + active + scheduled + retrying + blocked + completed + dead + cancelled + removed
+-- Used by  RedisStore.counts
+--@use base
+local total, active, oldest = 0, 0, 0
+for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+  local stream = P .. 'ready:' .. tag
+  total = total + call('XLEN', stream)
+  local pending = try('XPENDING', stream, 'w')
+  local n = pending.err and 0 or pending[1]
+  active = active + n
+  -- the first entry after the last delivered one is the oldest that waits (released and reclaimed jobs have own streams)
+  local groups = try('XINFO', 'GROUPS', stream)
+  for _, g in ipairs(groups.err and {} or groups) do
+    for x = 1, #g, 2 do
+      if g[x] == 'last-delivered-id' then
+        local e = call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', 1)
+        local ms = e[1] and tonumber(string.match(e[1][1], '^(%d+)')) or 0
+        if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
+      end
+    end
+  end
+end
+local workers = 0
+for _, row in ipairs(call('HVALS', P .. 'workers')) do
+  if T - tonumber(string.match(row, '^(%d+);')) < 15000 then workers = workers + 1 end
+end
+local meta = {}
+for _, f in ipairs({ 'enqueued', 'completed', 'cancelled', 'removed', 'retried', 'snoozed', 'stalled', 'died', 'released',
+  'requeued', 'expired', 'paused', 'gate', 'epoch', 'tags', 'grace' }) do
+  meta[#meta + 1] = f
+  meta[#meta + 1] = call('HGET', P .. 'meta', f) or ''
+end
+return { total - active, active, call('ZCARD', P .. 'scheduled'), call('ZCARD', P .. 'retrying'), call('HLEN', P .. 'blocked'),
+  call('XLEN', P .. 'dead'), oldest, T, workers, meta }

@@ -1,0 +1,11 @@
+-- base: the names every script uses.
+-- Every script has KEYS[1] = the queue's prefix `engine:{queue}:`, ARGV[1] = gap (20 random bits, see ids) and
+-- ARGV[2] = now_ms (0: ask TIME; tests choose). Other keys are the prefix and a suffix of keys.py, all in one slot.
+local P = KEYS[1]
+local call, try = redis.call, redis.pcall
+local function fmt(n) return string.format('%.0f', n) end
+local T = tonumber(ARGV[2])
+if T == 0 then
+  local t = call('TIME') -- read once: it moves within a script on Redis 7.0
+  T = t[1] * 1000 + math.floor(t[2] / 1000)
+end

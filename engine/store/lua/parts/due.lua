@@ -1,0 +1,17 @@
+-- due: moving a waiting-for-its-time job to where it can run.
+local function make_runnable(id, place) -- place s, z or t (row of `where`); the caller has checked that it is there
+  call('ZREM', P .. (place == 't' and 'retrying' or 'scheduled'), id)
+  local env = call('HGET', P .. 'jobs', id)
+  call('HDEL', P .. 'jobs', id)
+  local _, _, prio, _, key = parse(env)
+  if place == 's' then return admit(id, key, prio, env) end -- delayed: joins its key's line only now
+  put(prio, id, env) -- retrying or snoozed: kept its key
+  return true
+end
+local function next_due()
+  local a = call('ZRANGE', P .. 'scheduled', 0, 0, 'WITHSCORES')[2]
+  local b = call('ZRANGE', P .. 'retrying', 0, 0, 'WITHSCORES')[2]
+  a, b = tonumber(a or 0), tonumber(b or 0)
+  if a == 0 or (b > 0 and b < a) then a = b end
+  return a
+end

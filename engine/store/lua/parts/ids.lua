@@ -1,0 +1,55 @@
+-- ids: job and entry ids `<ms>-<seq>`, and the streams in use.
+-- reserve() writes the counter before the first XADD that needs it: gaps are harmless, reuse is fatal. The random gap
+-- keeps an old id from being given again when a rollback (failover, lost AOF tail) brings an old counter back.
+local ids_ms, ids_seq, ids_top
+local tags
+local ORDER = { f = '0', s = '~' } -- released first, then 1 to 9, suspects last
+local function by_order(a, b) return (ORDER[a] or a) < (ORDER[b] or b) end
+local function rebuild() -- meta is gone (FLUSHALL, first use): never go below the top of a stream that is still there
+  local ms, seq, found = 0, 0, {}
+  for tag in ('f123456789sb'):gmatch('.') do
+    local info = try('XINFO', 'STREAM', tag == 'b' and P .. 'bell' or P .. 'ready:' .. tag)
+    if not info.err then
+      if tag ~= 'b' then found[#found + 1] = tag end
+      for k = 1, #info, 2 do
+        if info[k] == 'last-generated-id' then
+          local a, b = string.match(info[k + 1], '(%d+)-(%d+)')
+          a, b = tonumber(a), tonumber(b)
+          if a > ms or (a == ms and b > seq) then ms, seq = a, b end
+        end
+      end
+    end
+  end
+  tags = table.concat(found)
+  call('HSET', P .. 'meta', 'tags', tags, 'epoch', fmt(T) .. '.' .. ARGV[1])
+  for tag in tags:gmatch('.') do try('XGROUP', 'CREATE', P .. 'ready:' .. tag, 'w', '0') end
+  return ms, seq
+end
+local function reserve_from(ms, seq, n)
+  if not ms then ms, seq = rebuild() end
+  ms, seq = tonumber(ms), tonumber(seq)
+  if T > ms then ms, seq = T, 0 end -- clock behind the counter: stay on the old ms and count on
+  seq = seq + tonumber(ARGV[1])
+  ids_ms, ids_seq, ids_top = ms, seq, seq + n
+  call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n))
+end
+local function reserve(n)
+  local h = call('HMGET', P .. 'meta', 'ms', 'seq', 'tags')
+  tags = h[3] or ''
+  reserve_from(h[1], h[2], n)
+end
+local function next_id()
+  if not ids_seq or ids_seq >= ids_top then reserve(16) end
+  ids_seq = ids_seq + 1
+  return fmt(ids_ms) .. '-' .. fmt(ids_seq)
+end
+local function ensure(tag) -- a stream's group exists before its first entry does
+  if not tags then reserve(16) end
+  if string.find(tags, tag, 1, true) then return end
+  try('XGROUP', 'CREATE', P .. 'ready:' .. tag, 'w', '0', 'MKSTREAM')
+  local list = {}
+  for c in (tags .. tag):gmatch('.') do list[#list + 1] = c end
+  table.sort(list, by_order)
+  tags = table.concat(list)
+  call('HSET', P .. 'meta', 'tags', tags)
+end

@@ -1,0 +1,68 @@
+-- place: putting jobs where workers find them, and the order of keys.
+-- where rows: s scheduled (no key yet), z snoozed (key held), t retrying (key held), d:<entry> dead,
+-- <tag>:<entry> re-added to ready:<tag>. No row: a fresh entry, or blocked (hash `blocked`).
+local where_rows = {}
+local deltas = {}
+local rang = false
+local function add(field, n) deltas[field] = (deltas[field] or 0) + n end
+local function write_rows()
+  if #where_rows > 0 then
+    call('HSET', P .. 'where', unpack(where_rows))
+    where_rows = {}
+  end
+end
+local function flush() -- what the helpers below saved up; every script that uses them ends with ring()
+  write_rows()
+  for field, n in pairs(deltas) do call('HINCRBY', P .. 'meta', field, fmt(n)) end
+  deltas = {}
+end
+local function ring()
+  flush()
+  if rang then try('XADD', P .. 'bell', 'MAXLEN', '1', next_id(), 't', fmt(T)) end
+end
+local function tell(kind, id, detail) -- what happened, for other processes; never fails the script
+  try('XADD', P .. 'events', 'MAXLEN', '~', '10000', '*', 'k', kind, 'id', id, 'at', fmt(T), 'd', detail or '')
+end
+local function put(tag, id, env) -- re-add: a new entry id, which is the fence; the job id travels inside
+  ensure(tag)
+  local entry = next_id()
+  call('XADD', P .. 'ready:' .. tag, entry, 'j', env)
+  where_rows[#where_rows + 1] = id
+  where_rows[#where_rows + 1] = tag .. ':' .. entry
+  if #where_rows >= 200 then write_rows() end
+  rang = true
+  return entry
+end
+local function handovers(keys) -- the holders of these keys have left for good: next in line each, or the key is free
+  local ids, of, free = {}, {}, {}
+  for _, key in ipairs(keys) do
+    local id = call('LPOP', P .. 'line:' .. key)
+    if id then
+      ids[#ids + 1] = id
+      of[#of + 1] = key
+      of[#of + 1] = id
+    else
+      free[#free + 1] = key
+    end
+  end
+  if #free > 0 then call('HDEL', P .. 'keys', unpack(free)) end
+  if #ids == 0 then return end
+  call('HSET', P .. 'keys', unpack(of))
+  reserve(#ids + 2)
+  local envs = call('HMGET', P .. 'blocked', unpack(ids))
+  call('HDEL', P .. 'blocked', unpack(ids))
+  for i, env in ipairs(envs) do put(prio_of(env), ids[i], env) end
+end
+local function hand_over(key)
+  if key ~= '' then handovers({ key }) end
+end
+local function admit(id, key, prio, env) -- runnable, key not held yet: take it, or wait behind it. True when it is ready
+  if key ~= '' and call('HSETNX', P .. 'keys', key, id) == 0 then
+    call('RPUSH', P .. 'line:' .. key, id)
+    call('HSET', P .. 'blocked', id, env)
+    call('HDEL', P .. 'where', id)
+    return false
+  end
+  put(prio, id, env)
+  return true
+end

@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+-- promote: move due jobs to their stream (or behind their key).
+-- KEYS[1]  prefix    keys.prefix(queue)
+-- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  most jobs (50 keeps it under 2 ms)
+-- Returns  {moved, next due ms or 0, now_ms}
+-- Atomic   per bite; any number of promoters may run
+-- Used by  RedisStore.promote
+--@use base ids envelope place due
+local moved, limit = 0, tonumber(ARGV[3])
+for _, zset in ipairs({ 'retrying', 'scheduled' }) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. zset, '-inf', fmt(T), 'LIMIT', 0, limit - moved)) do
+    make_runnable(id, zset == 'retrying' and 't' or call('HGET', P .. 'where', id))
+    moved = moved + 1
+  end
+end
+ring()
+return { moved, next_due(), T }

@@ -1,0 +1,77 @@
+#!lua flags=allow-oom
+-- reclaim: take entries whose lease ran out away from their worker: again as a suspect (new entry id, stalls + 1), or dead.
+-- KEYS[1]  prefix    keys.prefix(queue)
+-- ARGV[1]  gap       ARGV[2]  now_ms
+-- ARGV[3]  worker    ARGV[4]  lease_ms    ARGV[5]  most entries a stream (40 keeps it under 2 ms)
+-- ARGV[6]  stall limit                    ARGV[7]  '1' grace on    then pairs: tag, cursor ('0-0' first)
+-- Returns  {{tag, next cursor, ...}, moved, buried, '1' in grace}; a tag is left out when its stream has nothing pending
+-- Grace    nobody called for half a lease (outage, clock jumped): nothing is taken for a lease and a half, so that workers
+--          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
+-- Atomic   per call; a second call finds nothing
+-- Used by  RedisStore.reclaim
+--@use base ids envelope place endings
+local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if ARGV[7] == '1' then
+  local m = call('HMGET', P .. 'meta', 'beat', 'grace')
+  local beat, grace = tonumber(m[1] or 0), tonumber(m[2] or 0)
+  if T - beat > lease / 2 or T < beat - 1000 then
+    grace = T + lease * 1.5
+    call('HSET', P .. 'meta', 'grace', fmt(grace))
+  end
+  if T - beat > lease / 20 or T < beat then call('HSET', P .. 'meta', 'beat', fmt(T)) end
+  if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1 } end
+end
+local cursors = {}
+for i = 8, #ARGV, 2 do
+  cursors[ARGV[i]] = ARGV[i + 1]
+end
+local next_cursors, moved, buried = {}, 0, 0
+local flags = call('EXISTS', P .. 'flags') == 1
+local function stalled(entry, value, worker)
+  local ok, a, s, p, id, key, losses, body = pcall(parse, value)
+  if not ok or not a then
+    bury(entry, value, '', 'undecodable', 'undecodable')
+    buried = buried + 1
+    return
+  end
+  if id == '' then id = entry end
+  add('stalled', 1)
+  losses = losses .. fmt(T) .. ',' .. worker .. ';'
+  local env = pack(a, s + 1, p, id, key, losses, body)
+  if flags and call('HDEL', P .. 'flags', 'c' .. id) == 1 then
+    call('HDEL', P .. 'where', id)
+    record_cancelled(id, env, 'asked while active')
+    let_notes_go(id, 3600000)
+    announce(id, 'cancelled')
+    hand_over(key)
+  elseif s + 1 > limit then
+    bury(id, env, '', 'stalled', 'stall limit')
+    if flags then announce(id, 'dead') end
+    hand_over(key)
+    buried = buried + 1
+  else
+    tell('stalled', id, worker)
+    put('s', id, env)
+    moved = moved + 1
+  end
+end
+for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+  local stream = P .. 'ready:' .. tag
+  local summary = try('XPENDING', stream, 'w')
+  if not summary.err and summary[1] > 0 then
+    -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
+    local from, owner = cursors[tag] or '0-0', {}
+    for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do owner[r[1]] = r[2] end
+    local r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
+    next_cursors[#next_cursors + 1] = tag
+    next_cursors[#next_cursors + 1] = r[1]
+    for _, x in ipairs(r[2]) do
+      if x[2] and call('XACK', stream, 'w', x[1]) == 1 then
+        call('XDEL', stream, x[1])
+        stalled(x[1], x[2][2] or '', owner[x[1]] or '?')
+      end
+    end
+  end
+end
+ring()
+return { next_cursors, moved, buried, 0 }

@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- renew: keep leases young, only where the caller still owns them.
+-- KEYS[1]  prefix    keys.prefix(queue)
+-- ARGV[1]  gap       ARGV[2]  now_ms
+-- ARGV[3]  worker    then pairs: tag, entry
+-- Returns  {lost entries, ids asked to cancel}
+-- Atomic   check and claim are one step: XCLAIM alone checks no owner and would steal the entry back from its new one.
+--          Idempotent by nature; never FORCE
+-- Used by  SyncLink.renew (the lease keeper's thread) and RedisStore.renew
+--@use base
+local me, by_tag, lost = ARGV[3], {}, {}
+for i = 4, #ARGV, 2 do
+  local list = by_tag[ARGV[i]] or {}
+  by_tag[ARGV[i]] = list
+  list[#list + 1] = ARGV[i + 1]
+end
+for tag, entries in pairs(by_tag) do
+  local stream, mine, keep = P .. 'ready:' .. tag, {}, {}
+  local pending = try('XPENDING', stream, 'w', '-', '+', '1000', me)
+  for _, r in ipairs(pending.err and {} or pending) do mine[r[1]] = true end
+  for _, e in ipairs(entries) do
+    if mine[e] then keep[#keep + 1] = e else lost[#lost + 1] = e end
+  end
+  if #keep > 0 then
+    keep[#keep + 1] = 'JUSTID'
+    call('XCLAIM', stream, 'w', me, '0', unpack(keep))
+  end
+end
+local asked = {}
+for _, field in ipairs(call('HKEYS', P .. 'flags')) do
+  if string.sub(field, 1, 1) == 'c' then asked[#asked + 1] = string.sub(field, 2) end
+end
+return { lost, asked }

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- sweep_dead: remove dead jobs that died before a time.
+-- KEYS[1]  prefix    keys.prefix(queue)
+-- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  before this ms    ARGV[4]  most jobs
+-- Returns  {removed, '1' when there may be more}
+-- Atomic   per bite
+-- Used by  RedisStore.sweep_dead
+--@use base
+local limit = tonumber(ARGV[4])
+local entries = call('XRANGE', P .. 'dead', '-', '(' .. ARGV[3], 'COUNT', limit)
+local ids = {}
+for i, x in ipairs(entries) do
+  ids[i] = x[1]
+  local id = string.match(x[2][2], '^%d+;%d+;%d;([%d%-]+);') or x[1]
+  if call('HGET', P .. 'where', id) ~= 'd:' .. x[1] then id = x[1] end -- undecodable: filed under its old entry id
+  call('HDEL', P .. 'where', id)
+  if call('ZREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
+end
+if #ids == 0 then return { 0, 0 } end
+call('XDEL', P .. 'dead', unpack(ids))
+call('HINCRBY', P .. 'meta', 'removed', #ids)
+return { #ids, #ids == limit and 1 or 0 }

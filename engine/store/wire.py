@@ -1,0 +1,88 @@
+"""Wire: one connection to the server, used by one caller at a time.
+
+redis-py's connection underneath (its parsers, TLS, auth), without its pool and its retries: those re-send writes whose
+reply was lost (measured: one XADD left two entries). A call that fails or is cancelled in the middle closes the connection,
+so no later call can read a reply that is not its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis.exceptions as rx
+from redis.asyncio.connection import AbstractConnection
+
+from ..errors import StoreError
+from .scripts import script
+from .translate import RECONNECT, code_of, translate
+
+Dial = Callable[[], Awaitable[AbstractConnection]]
+"""Makes an unconnected connection to whoever is the right server now."""
+
+
+class Wire:
+    """A connection that is made when needed and dropped when in doubt."""
+
+    def __init__(self, dial: Dial, where: str, timeout: float) -> None:
+        self._dial = dial
+        self._where = where
+        self._timeout = timeout
+        self._connection: AbstractConnection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Wire {self._where} {'up' if self._connection else 'down'}>"
+
+    @property
+    def is_up(self) -> bool:
+        """True after a call that went well; the server may have gone since."""
+        return self._connection is not None
+
+    async def call(self, *args: Any, timeout: float | None = None) -> Any:
+        """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own.
+
+        Raises:
+            StoreUnreachable: nothing was sent. Repeat.
+            StoreUnanswered: sent, no reply. Repeat if the command is idempotent.
+            StoreRefused: the server said no.
+        """
+        sent = False
+        try:
+            connection = self._connection
+            if connection is None:
+                async with asyncio.timeout(self._timeout):
+                    connection = await self._dial()
+                    await connection.connect()
+                self._connection = connection
+            async with asyncio.timeout(self._timeout if timeout is None else timeout):
+                sent = True
+                await connection.send_command(*args, check_health=False)
+                return await connection.read_response(disconnect_on_error=False)
+        except rx.ResponseError as error:
+            if code_of(error) in RECONNECT:
+                await self.drop()
+            raise translate(error, sent=True, where=self._where) from error
+        except (rx.RedisError, OSError, TimeoutError) as error:
+            await self.drop()
+            raise translate(error, sent=sent, where=self._where) from error
+        except BaseException:  # cancelled in the middle: the reply would be read by the next caller
+            await self.drop()
+            raise
+
+    async def run(self, name: str, prefix: str, *args: Any) -> Any:
+        """Run a script by its SHA, loading it when the server does not have it (first use, SCRIPT FLUSH, restart)."""
+        wanted = script(name)
+        try:
+            return await self.call("EVALSHA", wanted.sha, 1, prefix, *args)
+        except StoreError as error:
+            if getattr(error, "code", "") != "NOSCRIPT":
+                raise
+        await self.call("SCRIPT", "LOAD", wanted.text)
+        return await self.call("EVALSHA", wanted.sha, 1, prefix, *args)
+
+    async def drop(self) -> None:
+        """Close without waiting for anything; the next call connects anew."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
