@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote
 
 from . import embedded_place as place
@@ -40,7 +40,8 @@ class EmbeddedServer:
     stop ends it. A killed process is no longer a user; when all were killed the server goes on, the next one to start
     adopts it and, leaving last, ends it. Starting again while started brings a server back that died in between.
     A forked child is a user only after its own `start`. `options` are more Valkey settings; they count for whoever
-    brings the server up. `fsync="always"` loses nothing in a power cut; the strictest of the users holds for all.
+    brings the server up. `fsync="always"` loses nothing in a power cut; the strictest of the users holds for all. A start
+    gives up after `start_timeout` seconds without progress; reading in a large file is progress.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class EmbeddedServer:
         clock: Clock | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self.directory = place.absolute(directory or Path(".engine"))
+        self.directory = directory or Path(".engine")  # absolute from the first start on: asking the disk would block here
         self._fsync = fsync
         self._start_timeout = start_timeout
         self._clock = clock or Clock()
@@ -63,6 +64,7 @@ class EmbeddedServer:
         self._owner = os.getpid()
         self._pid = 0
         self._address = Path()
+        self._binary = Path()
 
     def __repr__(self) -> str:
         state = f"pid {self._pid}, started {self._starts} times here" if self._starts else "not started"
@@ -80,7 +82,7 @@ class EmbeddedServer:
         self._require_started()
         return self._pid
 
-    def start(self) -> EmbeddedServer:
+    def start(self) -> Self:
         """Become a user of the directory's server, bringing it up if none is alive; blocks, some 40 ms for a cold start.
 
         Each call wants its own `stop`. In asyncio code use `async with`, which does this in a thread.
@@ -95,6 +97,9 @@ class EmbeddedServer:
         with self._mutex:
             if os.getpid() != self._owner:  # forked: the locks of the copy are the parent's
                 self._starts, self._users_fd, self._owner = 0, -1, os.getpid()
+            self._binary = process.find_binary()  # first, so that a platform without one gets no directory either
+            if not self._starts:
+                self.directory = place.absolute(self.directory)
             try:
                 self._enter()
             except OSError as error:
@@ -118,13 +123,13 @@ class EmbeddedServer:
                 finally:
                     os.close(fd)
 
-    def __enter__(self) -> EmbeddedServer:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    async def __aenter__(self) -> EmbeddedServer:
+    async def __aenter__(self) -> Self:
         await _in_thread(self.start, undo=self.stop)
         return self
 
@@ -136,15 +141,16 @@ class EmbeddedServer:
     def _enter(self) -> None:
         place.prepare(self.directory)
         with self._gate():
-            users = self._users_fd if self._starts else place.share(self.directory / place.USERS)
+            users = place.share(self.directory / place.USERS)
             if users is None:  # only who holds the gate makes this lock exclusive, and that is us
                 raise place.unusable(self.directory, f"{place.USERS} is locked by another program")
             try:
                 self._pid = self._find_or_bring_up()
             except BaseException:
-                if not self._starts:
-                    os.close(users)
+                os.close(users)
                 raise
+            if self._starts:
+                os.close(self._users_fd)  # the newer one holds even when the directory was removed and made again
             self._users_fd = users
             self._starts += 1
 
@@ -159,9 +165,7 @@ class EmbeddedServer:
                     os.close(lock)  # the server has its own copy by now
             self._address = place.recorded(self.directory)
             health = process.look(self._address)
-            if health and not health.loading:
-                if self._fsync == "always":
-                    process.ask(self._address, "CONFIG", "SET", "appendfsync", "always")
+            if health and not health.loading and self._adopt():
                 return health.pid
             patience.saw(health)
         raise StoreUnreachable(
@@ -169,20 +173,28 @@ class EmbeddedServer:
             f"end it with `kill $(cat {self.directory / process.PID})` (its data is kept) and try again"
         )
 
+    def _adopt(self) -> bool:
+        """Join a server somebody else brought up, with our durability if it has less; False when it is gone."""
+        try:
+            return self._fsync != "always" or process.ask(self._address, "CONFIG", "SET", "appendfsync", "always") == b"+OK"
+        except OSError:
+            return False
+
     def _bring_up(self, lock: int) -> int:
-        binary = process.find_binary()
         self._address = place.clear_for(self.directory)
         settings = {"appendonly": "yes", "appendfsync": self._fsync, "save": "", "maxmemory-policy": "noeviction"}
-        child, logged = process.spawn(binary, self.directory, self._address, {**settings, **self._options}, lock)
+        child, logged = process.spawn(self._binary, self.directory, self._address, {**settings, **self._options}, lock)
         try:
             for patience in self._patience():
                 health = process.look(self._address)
                 if health and not health.loading:
                     return health.pid
-                if child.poll() is not None:
-                    raise process.failure(self.directory, binary, logged, "ended while starting")
+                code = child.poll()
+                if code is not None:
+                    how = "ended" if code >= 0 else f"was killed (signal {-code})"
+                    raise process.failure(self.directory, self._binary, logged, f"{how} while starting")
                 patience.saw(health)
-            raise process.failure(self.directory, binary, logged, f"was not ready within {self._start_timeout:g} s")
+            raise process.failure(self.directory, self._binary, logged, f"was not ready within {self._start_timeout:g} s")
         except BaseException:
             child.kill()  # nobody was served yet, so nothing is lost
             child.wait()
@@ -195,7 +207,7 @@ class EmbeddedServer:
         if not place.is_at(self.directory / place.USERS, users):
             # The directory was removed under us: what is at its path now is not ours to stop.
             if not process.terminate_own(self._pid):
-                _log.warning("the directory %s of the embedded server (pid %d) was removed while in use", self.directory, self._pid)
+                _log.warning("directory %s was removed under its embedded server (pid %d)", self.directory, self._pid)
             return
         try:
             with self._gate():
@@ -259,7 +271,7 @@ class _Patience:
             if self._clock.mono() >= self._deadline_mono:
                 return
             time.sleep(pause)  # Clock.sleep is for coroutines; this is a plain thread
-            pause = min(pause * 1.5, 0.02)
+            pause = min(pause * 1.15, 0.02)  # late by a seventh of the wait at most
 
     def saw(self, health: process.Health | None) -> None:
         """A server that reads in a large file is not stuck: each time it got on, the time starts afresh."""

@@ -62,7 +62,7 @@ def prepare(directory: Path) -> None:
         directory.chmod(0o700)
     os.close(os.open(directory / GATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     ignore = directory / ".gitignore"
-    if not ignore.exists():
+    if not ignore.is_file() or not ignore.stat().st_size:  # empty: the disk was full last time
         ignore.write_text(_IGNORE)
 
 
@@ -85,7 +85,7 @@ def recorded(directory: Path) -> Path:
 
 
 def clear_for(directory: Path) -> Path:
-    """Remove what a killed server left and return where the next one shall listen. Only while no server is alive."""
+    """Where the next server shall listen, with what a killed one left out of its way. Only while no server is alive."""
     link = directory / SOCKET
     address = _choose(directory)
     link.unlink(missing_ok=True)
@@ -93,7 +93,6 @@ def clear_for(directory: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             address.parent.mkdir(mode=0o700)
         _require_private(address.parent)
-        address.unlink(missing_ok=True)
         link.symlink_to(address)
     return address
 
@@ -122,7 +121,7 @@ def _choose(directory: Path) -> Path:
     name = f"engine-{os.geteuid()}-{sha256(os.fsencode(identity)).hexdigest()[:16]}"
     if link.is_symlink() and link.readlink().parent.name == name:
         return link.readlink()  # running clients know this one, even if the temporary directory is now another
-    for base in (gettempdir(), "/tmp"):  # noqa: S108 - fixed name in a shared directory: _require_private checks the owner
+    for base in (gettempdir(), "/tmp"):
         address = Path(base, name, SOCKET)
         if len(os.fsencode(address)) <= _SOCKET_PATH_BYTES:
             break

@@ -86,6 +86,7 @@ def spawn(
     log = directory / LOG
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
+    log.touch(mode=0o600)
     wanted = {"port": "0", "unixsocket": os.fspath(address), "unixsocketperm": "700", "dir": ".", "pidfile": PID, **settings}
     arguments = [word for name, value in wanted.items() for word in (f"--{name}", value)]
     with log.open("ab") as output:

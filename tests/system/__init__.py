@@ -1,0 +1,1 @@
+"""Tests with real processes, real kills and real time."""
