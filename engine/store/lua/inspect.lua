@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  job id
 -- Returns  {place, envelope, tag, owner, due ms or 0, holder of its key, its place in the key's line, jobs in front of it,
---          {dead entry's fields}, {notes}, now_ms, idle ms, '1' when its cancel was asked}; place '' when unknown
+--          {dead entry's fields}, {notes}, now_ms, idle ms, '1' when its cancel was asked, its entry}; place '' when unknown
 --          jobs in front: counted up to 1000
 -- Used by  RedisStore.inspect
 --@use base envelope locate
@@ -11,7 +11,7 @@ local id = ARGV[3]
 local place, env, tag, entry, owner = locate(id)
 local notes = call('HGETALL', P .. 'notes:' .. id)
 local asked = call('HEXISTS', P .. 'flags', 'c' .. id)
-if not place then return { '', '', '', '', 0, '', 0, 0, {}, notes, T, 0, asked } end
+if not place then return { '', '', '', '', 0, '', 0, 0, {}, notes, T, 0, asked, '' } end
 local due, holder, line, front, dead, idle = 0, '', 0, 0, {}, 0
 if place == 's' or place == 'z' then due = tonumber(call('ZSCORE', P .. 'scheduled', id) or 0) end
 if place == 't' then due = tonumber(call('ZSCORE', P .. 'retrying', id) or 0) end
@@ -38,4 +38,4 @@ if place == 'r' then
     idle = call('XPENDING', P .. 'ready:' .. tag, 'w', entry, entry, 1)[1][3]
   end
 end
-return { place, env, tag or '', owner or '', due, holder, line, front, dead, notes, T, idle, asked }
+return { place, env, tag or '', owner or '', due, holder, line, front, dead, notes, T, idle, asked, entry or '' }

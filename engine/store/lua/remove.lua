@@ -32,7 +32,8 @@ if place == 'd' then
   call('XDEL', P .. 'dead', entry)
   return leave()
 end
-local _, _, _, _, key = parse(env)
+local readable, _, _, _, _, key = pcall(parse, env) -- a waiting entry may be undecodable: then it holds no key
+if not readable then key = '' end
 if place == 'b' then
   call('LREM', P .. 'line:' .. key, 1, id)
   call('HDEL', P .. 'blocked', id)
@@ -46,7 +47,7 @@ if place == 'r' then
     return 'requested'
   end
   call('XDEL', P .. 'ready:' .. tag, entry)
-  hand_over(key or '')
+  hand_over(key)
   return leave()
 end
 call('ZREM', P .. (place == 't' and 'retrying' or 'scheduled'), id)

@@ -11,8 +11,7 @@ local entries = call('XRANGE', P .. 'dead', '-', '(' .. ARGV[3], 'COUNT', limit)
 local ids = {}
 for i, x in ipairs(entries) do
   ids[i] = x[1]
-  local id = string.match(x[2][2], '^%d+;%d+;%d;([%d%-]+);') or x[1]
-  if call('HGET', P .. 'where', id) ~= 'd:' .. x[1] then id = x[1] end -- undecodable: filed under its old entry id
+  local id = x[2][10]
   call('HDEL', P .. 'where', id)
   if call('ZREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
 end
