@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from .errors import ConfigError
 from .keys import shown
@@ -21,8 +21,7 @@ OPTIONS = ("db", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs", "ssl_cer
 """What may follow the `?`. Others would reach the client library as unknown arguments and fail far from their cause."""
 
 _MAX_DB = 9_999
-_FALSE = ("0", "f", "false", "n", "no", "none", "off")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}")
+_VALUES = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false"), "protocol": ("2", "3")}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]")
 _ENCODE = "a password with / ? # @ : or % in it must be percent-encoded"
 
@@ -53,7 +52,9 @@ class RedisUrl:
             scheme += f"+{self.topology}"
         login = ""
         if self.username is not None or self.password is not None:
-            login = quote(self.username or "", safe="") + ("" if self.password is None else ":" + quote(self.password, safe="")) + "@"
+            login = (
+                quote(self.username or "", safe="") + ("" if self.password is None else ":" + quote(self.password, safe="")) + "@"
+            )
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         query = [f"{name}={quote(value, safe='/')}" for name, value in self.options]
         path = {"unix": quote(self.path), "sentinel": f"/{quote(self.service)}/{self.db}"}.get(self.topology, f"/{self.db}")
@@ -63,11 +64,11 @@ class RedisUrl:
 
     def checks_certificates(self) -> bool:
         """False when an option switches off what TLS is for: knowing whom one talks to."""
-        return not any(
-            (name == "ssl_cert_reqs" and value.lower() in ("none", "cert_none", ""))
-            or (name == "ssl_check_hostname" and value.lower() in _FALSE)
-            for name, value in self.options
-        )
+        return not {("ssl_cert_reqs", "none"), ("ssl_check_hostname", "false")} & set(self.options)
+
+    def options_for_tls(self) -> list[str]:
+        """Options that only mean something with TLS."""
+        return [name for name, _ in self.options if name.startswith("ssl_")]
 
 
 def redact_url(url: str) -> str:
@@ -77,13 +78,14 @@ def redact_url(url: str) -> str:
     'rediss://•••@redis.example:6379/0?•••'
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or not _SCHEME.fullmatch(scheme):
+    if not separator or scheme not in SCHEMES:
         return DOTS
-    if "@" in rest:  # the last one: an unescaped / or @ in a password must not show half of it
-        rest = f"{DOTS}@{rest.rpartition('@')[2]}"
-    plain, mark, _ = rest.partition("?")
-    plain, hash_mark, _ = plain.partition("#")
-    return f"{scheme}://{plain}" + (f"?{DOTS}" if mark or hash_mark else "")
+    if re.search(r"[?#].*@", rest, re.DOTALL):  # a password with ? in it, or a query with @ in it: nobody can tell
+        return f"{scheme}://{DOTS}"
+    plain, *query = re.split(r"[?#]", rest, maxsplit=1)
+    if "@" in plain:  # the last one: an unescaped / or @ in a password must not show half of it
+        plain = f"{DOTS}@{plain.rpartition('@')[2]}"
+    return f"{scheme}://{plain}" + (f"?{DOTS}" if query else "")
 
 
 def parse_redis_url(url: str, setting: str = "REDIS_URL") -> RedisUrl:
@@ -94,39 +96,33 @@ def parse_redis_url(url: str, setting: str = "REDIS_URL") -> RedisUrl:
     """
 
     def wrong(problem: str) -> ConfigError:
-        return ConfigError(f"{setting} ({redact_url(url)}) {problem}", setting=setting)
+        return ConfigError(f"{setting} ({shown(redact_url(url), 120)}) {problem}", setting=setting)
 
     if not url.isascii() or not url.isprintable() or " " in url:
         raise wrong("has a space, a control character or a character outside ASCII: percent-encode it")
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() not in SCHEMES:
+    if not separator or scheme not in SCHEMES:
         near = get_close_matches(scheme.lower(), SCHEMES, n=1) if separator else []
-        raise wrong(f"must begin with {', '.join(f'{name}://' for name in SCHEMES)}" + (f"; did you mean {near[0]}://?" if near else ""))
+        raise wrong(
+            f"must begin with {', '.join(f'{name}://' for name in SCHEMES)}" + (f"; did you mean {near[0]}://?" if near else "")
+        )
     if "#" in rest or "@" in rest.partition("?")[2] or "@" in rest.partition("/")[2].partition("?")[0]:
         raise wrong(f"can't be read: {_ENCODE}")
-    family, _, kind = scheme.lower().partition("+")
-    authority, path, query = _split(rest)
+    family, _, kind = scheme.partition("+")
+    before, _, query = rest.partition("?")
+    authority, slash, path = before.partition("/")
     login, at, places = authority.rpartition("@")
     username, password = _login(login) if at else (None, None)
-    topology: Topology = "unix" if family == "unix" else "sentinel" if kind == "sentinel" else "cluster" if kind == "cluster" else "single"
+    topology: Topology = (
+        "unix" if family == "unix" else "sentinel" if kind == "sentinel" else "cluster" if kind == "cluster" else "single"
+    )
     try:
         options, option_db = _options(query)
-        file, service, db = _path(topology, path, option_db)
+        file, service, db = _path(topology, slash + path, option_db)
         hosts = _hosts(topology, places)
     except ValueError as problem:
         raise wrong(str(problem)) from None
     return RedisUrl(topology, family == "rediss", hosts, file, service, db, username, password, options)
-
-
-def _split(rest: str) -> tuple[str, str, str]:
-    """Authority, path and query of what follows `://`."""
-    parts = urlsplit("//" + rest) if not re.search(r"[\[\]]", rest) else None
-    if parts is not None:
-        return parts.netloc, parts.path, parts.query
-    # By hand: the library demands that brackets hold one IPv6 address, a list of hosts may hold several.
-    before, _, query = rest.partition("?")
-    authority, slash, path = before.partition("/")
-    return authority, slash + path, query
 
 
 def _login(login: str) -> tuple[str | None, str | None]:
@@ -148,10 +144,10 @@ def _hosts(topology: Topology, places: str) -> tuple[tuple[str, int], ...]:
 def _host(place: str, default_port: int) -> tuple[str, int]:
     bracketed, bracket, after = place.partition("]")
     host, colon, port = (bracketed + bracket, after[:1], after[1:]) if bracket else place.partition(":")
-    if not host:
-        raise ValueError("names no host: write redis://HOST:6379/0")
     if ":" in port or (bracket and colon not in ("", ":")):
         raise ValueError(f"has a host that can't be read: write IPv6 as [::1]:6379; {_ENCODE}")
+    if not host:
+        raise ValueError("names no host: write redis://HOST:6379/0")
     if not _HOST.fullmatch(host):
         raise ValueError(f"has the host {shown(host)}, which is no host name or address")
     if not colon or not port:
@@ -177,7 +173,9 @@ def _path(topology: Topology, path: str, option_db: int | None) -> tuple[str, st
     service = ""
     if topology == "sentinel":
         if not steps:
-            raise ValueError("names no service: write redis+sentinel://HOST:26379/SERVICE, where SERVICE is what the sentinels watch")
+            raise ValueError(
+                "names no service: write redis+sentinel://HOST:26379/SERVICE, where SERVICE is what the sentinels watch"
+            )
         service = steps.pop(0)
     if len(steps) > 1:
         raise ValueError("has more than a database number behind the host")
@@ -209,6 +207,8 @@ def _options(query: str) -> tuple[tuple[tuple[str, str], ...], int | None]:
             raise ValueError(f"has the option {name} twice")
         if name == "db":
             db = _database(value)
+        elif value.lower() not in _VALUES.get(name, (value.lower(),)):
+            raise ValueError(f"has {name}={shown(value)}: it is one of {', '.join(_VALUES[name])}")
         else:
-            seen[name] = value
+            seen[name] = value.lower() if name in _VALUES else value
     return tuple(sorted(seen.items())), db
