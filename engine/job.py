@@ -7,11 +7,16 @@ each stall) and the body. In a fresh stream entry the id is empty: there the ent
 
 from __future__ import annotations
 
+import inspect
+import typing
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any, Protocol
 
 import msgspec
 
 from .errors import BadPayload
+from .keys import check_job_name
 
 
 class State(StrEnum):
@@ -71,9 +76,13 @@ class Envelope(msgspec.Struct):
     key: str
     losses: bytes
     body: bytes
+    raw: bool = False
+    """True for something that is no envelope of ours: `body` is all of it."""
 
     def pack(self) -> bytes:
         """The bytes that `unpack` reads and the scripts' `parse` splits."""
+        if self.raw:
+            return self.body
         key = self.key.encode()
         head = f"{self.attempt};{self.stalls};{self.priority};{self.id};{len(key)};{len(self.losses)};"
         return b"".join((head.encode(), key, self.losses, self.body))
@@ -151,3 +160,108 @@ def encode_payload(payload: object) -> bytes:
         return _encode(payload)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadPayload(f"payload can't be encoded: {error}") from error
+
+
+class Notes(Protocol):
+    """Where a running job keeps what should outlive the attempt; the pool provides it."""
+
+    async def write(self, field: str, value: bytes) -> None:
+        """Keep `value` under `field`; LeaseLost when this attempt no longer owns the job."""
+
+    async def read(self, field: str) -> bytes | None:
+        """What an earlier attempt kept, None when nothing."""
+
+    def log(self, line: str) -> None:
+        """Keep a log line soon; never waits, never raises."""
+
+
+MAX_STEP_BYTES = 65_536
+"""A step's result is stored in Redis for the life of the job: keep results small, store the rest elsewhere."""
+
+
+class Job:
+    """What a handler may know of, and do with, the job it runs."""
+
+    __slots__ = ("_notes", "_organization_id", "_remembers", "attempt", "attempts", "cancelled", "enqueued_at_ms", "name", "noted", "queue", "short_id")
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        short_id: str,
+        name: str,
+        attempt: int,
+        attempts: int,
+        notes: Notes,
+        organization_id: str | None = None,
+        remembers: bool = False,
+    ) -> None:
+        self.queue = queue
+        self.short_id = short_id
+        self.name = name
+        self.attempt = attempt
+        """This start of the handler, counted from 1."""
+        self.attempts = attempts
+        """The most starts this job gets."""
+        self.enqueued_at_ms = int(short_id.partition("-")[0])
+        """When `enqueue` was answered: epoch milliseconds of the server's clock."""
+        self.cancelled = False
+        """True once somebody asked to cancel the job, the worker stops, or the lease was lost: wind up and return."""
+        self.noted = False
+        """True when this attempt kept a note, so that settling lets it go."""
+        self._notes = notes
+        self._organization_id = organization_id
+        self._remembers = remembers
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name} attempt {self.attempt} of {self.attempts}>"
+
+    @property
+    def id(self) -> str:
+        """The job's full id, `queue/id`: equal on every attempt, so it serves as an idempotency key towards the outside."""
+        return f"{self.queue}/{self.short_id}"
+
+    @property
+    def organization_id(self) -> str | None:
+        """`organization_id` of the payload, None when it has none."""
+        return self._organization_id
+
+    async def progress(self, done: int, total: int) -> None:
+        """Say how far the job is; shown by `engine job ID` and the admin page.
+
+        Raises:
+            LeaseLost: another worker has the job now. Stop, write nothing more.
+        """
+        self.noted = True
+        await self._notes.write("progress", f"{int(done)};{int(total)}".encode())
+
+    def log(self, text: str) -> None:
+        """Keep a line with the job (the last 100 stay). Phone numbers and tokens are masked."""
+        self.noted = True
+        self._notes.log(str(text))
+
+    async def step(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run `fn(*args)` once over all attempts of this job: a later attempt gets the remembered result and skips the call.
+
+        The result must be encodable (at most 64 KiB) and comes back as `fn`'s return annotation says, else as plain data. What is
+        exactly-once is the *recording*: when the worker dies between the call and its record, the next attempt calls again.
+
+        Raises:
+            LeaseLost: another worker has the job now; the result was not recorded. Stop.
+            BadPayload: the result can't be encoded or is too large.
+        """
+        field = "step:" + check_job_name(name)
+        kind = typing.get_type_hints(fn).get("return", Any) if inspect.isfunction(fn) or inspect.ismethod(fn) else Any
+        if self._remembers:
+            kept = await self._notes.read(field)
+            if kept is not None:
+                return msgspec.msgpack.decode(kept, type=kind)
+        value = fn(*args)
+        if inspect.isawaitable(value):
+            value = await value
+        data = encode_payload(value)
+        if len(data) > MAX_STEP_BYTES:
+            raise BadPayload(f"result of step {name!r} is {len(data)} bytes, at most {MAX_STEP_BYTES} are kept")
+        self.noted = self._remembers = True
+        await self._notes.write(field, data)
+        return value

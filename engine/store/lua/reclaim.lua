@@ -14,7 +14,7 @@ local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), t
 if ARGV[7] == '1' then
   local m = call('HMGET', P .. 'meta', 'beat', 'grace')
   local beat, grace = tonumber(m[1] or 0), tonumber(m[2] or 0)
-  if T - beat > lease / 2 or T < beat - 1000 then
+  if beat > 0 and (T - beat > lease / 2 or T < beat - 1000) then -- 0: nobody ever did, so nobody was away
     grace = T + lease * 1.5
     call('HSET', P .. 'meta', 'grace', fmt(grace))
   end

@@ -1,0 +1,382 @@
+"""App: what an application declares. `Engine` holds queues and the lifespan; a queue holds handlers.
+
+`async with engine:` makes it a producer: it connects (or starts the embedded server) and `enqueue` works. A worker
+(`engine.worker`) takes the same declarations and runs them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+from .backoff import Backoff
+from .client import Client
+from .clock import Clock
+from .config import Settings, load
+from .connection import Connection
+from .declared import HandlerSpec, KeyOf, QueueSpec, rules_from
+from .durations import parse_duration
+from .enqueuing import Enqueuing, Handle
+from .errors import BadInput, ConfigError, EngineClosed, UnknownQueue
+from .events import Events
+from .keys import shown
+from .options import EnqueueOptions
+from .outcome import Policy
+from .producer import Producer
+from .results import Results
+
+P = TypeVar("P")
+R = TypeVar("R")
+Rest = ParamSpec("Rest")
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+L = TypeVar("L", bound=Callable[[], AbstractAsyncContextManager[Any]] | Callable[[], AsyncIterator[Any]])
+
+
+class Handler(Generic[P, R]):
+    """A declared handler. Call it like the function it is, in tests; `enqueue` it everywhere else."""
+
+    def __init__(self, queue: Queue, spec: HandlerSpec) -> None:
+        self._queue = queue
+        self.spec = spec
+        self.__doc__ = spec.fn.__doc__
+
+    def __repr__(self) -> str:
+        return f"<Handler {self._queue.name}/{self.spec.name}>"
+
+    @property
+    def name(self) -> str:
+        """The job name it handles."""
+        return self.spec.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The plain function, run here and now, without engine."""
+        return self.spec.fn(*args, **kwargs)
+
+    async def enqueue(
+        self,
+        payload: P,
+        *,
+        delay: float = 0.0,
+        at: datetime | None = None,
+        priority: int | None = None,
+        attempts: int | None = None,
+        dedup_key: str | None = None,
+        dedup_window: float | None = None,
+        ordering_key: str | None = None,
+        timeout: float | None = None,
+        expires_after: float | None = None,
+    ) -> Handle[R]:
+        """Add one job; returns when it is stored. Times in seconds. Errors: see `Enqueuing.enqueue`."""
+        options = EnqueueOptions(
+            delay=delay,
+            at=at,
+            priority=priority,
+            attempts=attempts,
+            dedup_key=dedup_key,
+            dedup_window=dedup_window,
+            ordering_key=ordering_key,
+            timeout=timeout,
+            expires_after=expires_after,
+        )
+        return await self._queue.engine.enqueuing.enqueue(self._queue.name, self.name, payload, options)
+
+    async def enqueue_many(
+        self, payloads: Iterable[P] | AsyncIterable[P], *, on_progress: Callable[[int], None] | None = None, **options: Any
+    ) -> list[Handle[R]]:
+        """Add many, 100 a call; one handle each. `options` as for `enqueue`, the same for all."""
+        checked = _options(options)
+        return await self._queue.engine.enqueuing.enqueue_many(self._queue.name, self.name, payloads, checked, on_progress)
+
+
+class Queue:
+    """A declared queue; `engine.queue(...)` makes it."""
+
+    def __init__(self, engine: Engine, spec: QueueSpec) -> None:
+        self.engine = engine
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name} handlers={sorted(self.spec.handlers)}>"
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.spec.name
+
+    def handler(
+        self,
+        name: str,
+        *,
+        ordering_key: KeyOf | None = None,
+        dedup_key: KeyOf | None = None,
+        dedup_window: float | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
+        policy: Policy | None = None,
+    ) -> _Register:
+        """Declare the function below as what runs jobs named `name`.
+
+        The first parameter is the payload; a parameter of type `Job` gets the job, others get lifespan resources by type. What is
+        not given here is as the queue says. Keys are names of payload fields, or functions of the payload.
+
+        Raises:
+            ConfigError: a name used twice, a key that is no field, a parameter without a type.
+        """
+        base = self.spec
+
+        def build(fn: Callable[..., Any]) -> HandlerSpec:
+            if name in base.handlers:
+                raise ConfigError(f"queue {base.name!r} has a handler {name!r} already", setting="handler")
+            spec = HandlerSpec(
+                name=name,
+                fn=fn,
+                rules=rules_from(attempts, backoff, policy, base.rules),
+                timeout=base.timeout if timeout is None else timeout,
+                ordering_key=ordering_key,
+                dedup_key=dedup_key,
+                dedup_window_ms=base.dedup_window_ms if dedup_window is None else int(dedup_window * 1000),
+                priority=base.priority if priority is None else priority,
+            )
+            EnqueueOptions(priority=spec.priority, attempts=spec.rules.attempts, timeout=spec.timeout, dedup_window=spec.dedup_window_ms / 1000)
+            base.handlers[name] = spec
+            return spec
+
+        return _Register(self, build)
+
+    async def enqueue(self, name: str, payload: Any, **options: Any) -> Handle[Any]:
+        """Add one job by name: from a service that has no handler code. `options` as for `Handler.enqueue`.
+
+        Where this process knows the handler, the payload is checked against its type and its keys are taken from it.
+        """
+        return await self.engine.enqueuing.enqueue(self.name, name, payload, _options(options))
+
+    async def enqueue_many(self, name: str, payloads: Iterable[Any] | AsyncIterable[Any], **options: Any) -> list[Handle[Any]]:
+        """Add many jobs by name."""
+        return await self.engine.enqueuing.enqueue_many(self.name, name, payloads, _options(options))
+
+
+class _Register:
+    """The decorator `queue.handler(...)` returns; typed so that the handler's payload and result are kept."""
+
+    def __init__(self, queue: Queue, build: Callable[[Callable[..., Any]], HandlerSpec]) -> None:
+        self._queue = queue
+        self._build = build
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[P, Rest], Awaitable[R]]) -> Handler[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[P, Rest], R]) -> Handler[P, R]: ...
+    def __call__(self, fn: Callable[..., Any]) -> Handler[Any, Any]:
+        """Register `fn`."""
+        return Handler(self._queue, self._build(fn))
+
+
+class Engine:
+    """An application's queues, and its connection while it is entered.
+
+    Args:
+        url: the server (`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). None: REDIS_URL and the other
+            settings of the environment; with nothing configured, the embedded server in `.engine/`.
+        settings: all settings at once; None reads the environment when the engine is entered.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
+        self._url = url
+        self._settings = settings
+        self.clock = clock or Clock()
+        self.events = Events(self.clock)
+        self.queues: dict[str, QueueSpec] = {}
+        self.lifespans: list[Lifespan] = []
+        self._entered = 0
+        self._connection: Connection | None = None
+        self._enqueuing: Enqueuing | None = None
+        self._producer: Producer | None = None
+        self._results: Results | None = None
+        self._client: Client | None = None
+
+    def __repr__(self) -> str:
+        return f"<Engine queues={sorted(self.queues)} {'open' if self._entered else 'closed'}>"
+
+    # --- declaring ---------------------------------------------------------------------------------------------------
+
+    def queue(
+        self,
+        name: str,
+        *,
+        priority: int = 5,
+        concurrency: int = 5,
+        attempts: int = 3,
+        backoff: Backoff | None = None,
+        timeout: float = 300.0,
+        policy: Policy | None = None,
+        lease: float | str | None = None,
+        stall_limit: int = 3,
+        keep_completed: int = 1000,
+        keep_completed_for: float | str = "1d",
+        keep_dead_for: float | str = "7d",
+        keep_results_for: float | str = "1h",
+        dedup_window: float | str = "1d",
+        max_payload: int | None = None,
+        max_waiting: int = 0,
+    ) -> Queue:
+        """Declare a queue. Durations are seconds, or text like "10s", "7d".
+
+        Args:
+            priority: 1 is served first, 9 last: its jobs' default, and the queue's place among others under `--slots`.
+            concurrency: jobs at once in each worker process.
+            attempts: the most starts a failing job gets. Snoozes, rate limits, stops and stalls use none.
+            backoff: waits between attempts: `Exponential`, `Fixed`, or a callable of the attempt's number.
+            timeout: seconds one attempt may run.
+            policy: exception class -> outcome or backoff; see `engine.outcome.Policy`.
+            lease: how long a silent worker keeps its jobs; None takes the setting (10 s).
+            stall_limit: a job whose worker was lost more often than this is dead.
+            keep_completed, keep_completed_for, keep_dead_for, keep_results_for: retention, by the sweeper.
+            dedup_window: how long a dedup key is remembered.
+            max_payload: bytes; None takes the setting (256 KiB).
+            max_waiting: refuse to enqueue beyond so many waiting jobs; 0 for no limit.
+
+        Raises:
+            ConfigError: a value out of range, or the name is taken.
+        """
+        if name in self.queues:
+            raise ConfigError(f"queue {name!r} is declared already", setting="queue")
+        settings = self._settings or Settings()
+        spec = QueueSpec(
+            name=name,
+            priority=priority,
+            concurrency=concurrency,
+            rules=rules_from(attempts, backoff, policy),
+            timeout=timeout,
+            lease_ms=_ms(settings.lease if lease is None else lease),
+            stall_limit=stall_limit,
+            keep_completed=keep_completed,
+            keep_completed_ms=_ms(keep_completed_for),
+            keep_dead_ms=_ms(keep_dead_for),
+            keep_notes_ms=_ms(keep_results_for),
+            dedup_window_ms=_ms(dedup_window),
+            max_payload=settings.max_payload if max_payload is None else max_payload,
+            max_waiting=max_waiting,
+            follows_settings=(lease is None, max_payload is None),
+        )
+        self.queues[name] = spec
+        return Queue(self, spec)
+
+    def lifespan(self, fn: L) -> L:
+        """Declare an async generator or async context manager, entered once a worker process; what it yields is injected by type.
+
+        It may yield one resource, or a tuple of several. Declared ones are entered in order and left in reverse.
+        """
+        self.lifespans.append(asynccontextmanager(fn) if inspect.isasyncgenfunction(fn) else fn)
+        return fn
+
+    # --- connecting --------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; read from the environment at first use."""
+        if self._settings is None:
+            self._settings = load()
+            self._follow(self._settings)
+        return self._settings
+
+    def configure(self, settings: Settings) -> None:
+        """Take these settings from now on (the command line does); before entering."""
+        if self._entered:
+            raise EngineClosed("settings can't change while the engine is open")
+        self._settings = settings
+        self._follow(settings)
+
+    def _follow(self, settings: Settings) -> None:
+        for spec in self.queues.values():
+            lease, payload = spec.follows_settings
+            if lease:
+                spec.lease_ms = int(settings.lease * 1000)
+            if payload:
+                spec.max_payload = settings.max_payload
+
+    async def __aenter__(self) -> Self:
+        """Connect. Entering twice is fine; the last to leave closes."""
+        self._entered += 1
+        if self._entered > 1:
+            return self
+        try:
+            settings = self.settings
+            self._connection = connection = Connection(settings, url=self._url, clock=self.clock)
+            store = await connection.open()
+            name = f"{platform.node()}:{os.getpid()}:{int(self.clock.random() * 2**40):x}"
+            self._producer = Producer(store, name=name, clock=self.clock, timeout=settings.enqueue_timeout)
+            self._results = Results(store, self.clock)
+            self._enqueuing = Enqueuing(
+                self._producer, self._results, self.queues, clock=self.clock, events=self.events, max_payload=settings.max_payload
+            )
+            self._client = Client(store, self.queues, producer=self._enqueuing)
+        except BaseException:
+            await self._leave()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._entered -= 1
+        if self._entered == 0:
+            self._entered = 1
+            await self._leave()
+
+    async def _leave(self) -> None:
+        self._entered = 0
+        if self._producer is not None:
+            await self._producer.close()
+        if self._results is not None:
+            await self._results.close()
+        if self._connection is not None:
+            await self._connection.close()
+        self._connection = self._enqueuing = self._producer = self._results = self._client = None
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection; EngineClosed outside `async with engine`."""
+        if self._connection is None:
+            raise EngineClosed("the engine is not open: use it inside `async with engine`")
+        return self._connection
+
+    @property
+    def client(self) -> Client:
+        """Look up, repair and enqueue by name; EngineClosed outside `async with engine`."""
+        if self._client is None:
+            raise EngineClosed("the engine is not open: use it inside `async with engine`")
+        return self._client
+
+    @property
+    def enqueuing(self) -> Enqueuing:
+        """What every `enqueue` goes through; EngineClosed outside `async with engine`."""
+        if self._enqueuing is None:
+            raise EngineClosed("the engine is not open: enqueue inside `async with engine`")
+        return self._enqueuing
+
+    def spec(self, name: str) -> QueueSpec:
+        """The declared queue of that name; UnknownQueue names the ones there are."""
+        found = self.queues.get(name)
+        if found is None:
+            raise UnknownQueue(f"queue {shown(name)} is not declared (known: {', '.join(sorted(self.queues)) or 'none'})")
+        return found
+
+
+def _options(options: Mapping[str, Any]) -> EnqueueOptions:
+    try:
+        return EnqueueOptions(**options)
+    except TypeError as error:
+        known = ", ".join(EnqueueOptions.__dataclass_fields__)
+        raise BadInput(f"{str(error).split(') ')[-1]}; enqueue takes {known}") from None
+
+
+def _ms(value: float | str) -> int:
+    return int((parse_duration(value) if isinstance(value, str) else value) * 1000)
+

@@ -1,0 +1,225 @@
+"""Declared: what an application says about its queues and handlers, as plain data. No I/O, no running state."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from .backoff import Backoff, Exponential
+from .errors import BadPayload, ConfigError, UnknownHandler
+from .job import Job
+from .keys import check_job_name, check_key, check_queue, shown
+from .outcome import Policy, Rules
+
+DAY_MS = 86_400_000
+
+KeyOf = str | Callable[[Any], str | None]
+"""How a payload names its ordering or dedup key: a field's name, or a function of the payload. None means no key."""
+
+
+@dataclass(slots=True)
+class QueueSpec:
+    """A queue as declared. Times in seconds where the public face takes seconds; `*_ms` otherwise."""
+
+    name: str
+    priority: int = 5
+    concurrency: int = 5
+    rules: Rules = field(default_factory=Rules)
+    timeout: float = 300.0
+    lease_ms: int = 10_000
+    stall_limit: int = 3
+    keep_completed: int = 1000
+    keep_completed_ms: int = DAY_MS
+    keep_dead_ms: int = 7 * DAY_MS
+    keep_notes_ms: int = 3_600_000
+    dedup_window_ms: int = DAY_MS
+    max_payload: int = 262_144
+    max_waiting: int = 0
+    handlers: dict[str, HandlerSpec] = field(default_factory=dict)
+    follows_settings: tuple[bool, bool] = (False, False)
+    """Whether lease and payload limit were left to the settings, which are read later than queues are declared."""
+
+    def __post_init__(self) -> None:
+        check_queue(self.name)
+        checks = (
+            (isinstance(self.priority, int) and 1 <= self.priority <= 9, "priority", "a whole number from 1 (first) to 9 (last)"),
+            (isinstance(self.concurrency, int) and 1 <= self.concurrency <= 1000, "concurrency", "a whole number from 1 to 1000"),
+            (isinstance(self.rules.attempts, int) and 1 <= self.rules.attempts <= 1000, "attempts", "a whole number from 1 to 1000"),
+            (0 < self.timeout <= 7 * 86_400, "timeout", "seconds above 0, at most 7 days"),
+            (1000 <= self.lease_ms <= 3_600_000, "lease", "seconds from 1 to 3600"),
+            (isinstance(self.stall_limit, int) and 0 <= self.stall_limit <= 100, "stall_limit", "a whole number from 0 to 100"),
+            (self.keep_completed >= 0, "keep_completed", "a number of jobs, 0 or more"),
+            (self.max_payload >= 1, "max_payload", "bytes, 1 or more"),
+            (self.max_waiting >= 0, "max_waiting", "a number of jobs, 0 for no limit"),
+        )
+        for ok, setting, rule in checks:
+            if not ok:
+                raise ConfigError(f"queue {self.name!r}: {setting} must be {rule}", setting=setting)
+
+    @property
+    def attempts(self) -> int:
+        """The most attempts a job of this queue gets, unless its handler or the job says otherwise."""
+        return self.rules.attempts
+
+    def handler(self, name: str) -> HandlerSpec:
+        """The handler of that name.
+
+        Raises:
+            UnknownHandler: none is registered in this process; names the ones that are.
+        """
+        found = self.handlers.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.handlers)) or "none"
+            raise UnknownHandler(f"queue {self.name!r} has no handler {shown(name)} in this process (known: {known})")
+        return found
+
+
+@dataclass(slots=True)
+class HandlerSpec:
+    """A handler as declared, with its signature read once so that a call costs nothing to prepare."""
+
+    name: str
+    fn: Callable[..., Any]
+    rules: Rules
+    timeout: float
+    ordering_key: KeyOf | None = None
+    dedup_key: KeyOf | None = None
+    dedup_window_ms: int = DAY_MS
+    priority: int = 5
+    is_async: bool = field(init=False)
+    payload_type: Any = field(init=False)
+    injected: tuple[tuple[str, Any], ...] = field(init=False)
+    """Parameters besides the payload: name and type. `Job` gets the job, anything else a resource of the lifespan."""
+    result_type: Any = field(init=False)
+    _decode: Callable[[bytes], Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_job_name(self.name)
+        self.is_async = inspect.iscoroutinefunction(self.fn) or inspect.iscoroutinefunction(getattr(self.fn, "__call__", None))  # noqa: B004 - asks about the class's __call__
+        hints = _hints(self.fn, self.name)
+        parameters = [
+            p
+            for p in inspect.signature(self.fn).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
+        if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+            raise ConfigError(f"handler {self.name!r} must take the payload as its first parameter", setting="handler")
+        self.payload_type = hints.get(parameters[0].name, Any)
+        injected = []
+        for p in parameters[1:]:
+            if p.name in hints:
+                injected.append((p.name, _plain(hints[p.name])))
+            elif p.name == "job":
+                injected.append((p.name, Job))
+            elif p.default is p.empty:
+                raise ConfigError(
+                    f"handler {self.name!r}: parameter {p.name!r} has no type; it is Job, or the type of a lifespan resource",
+                    setting="handler",
+                )
+        self.injected = tuple(injected)
+        self.result_type = hints.get("return", Any)
+        try:
+            self._decode = msgspec.msgpack.Decoder(self.payload_type).decode
+        except (TypeError, RuntimeError) as error:
+            raise ConfigError(f"handler {self.name!r}: payload type can't be decoded: {error}", setting="handler") from error
+        for key in (self.ordering_key, self.dedup_key):
+            if isinstance(key, str) and not _has_field(self.payload_type, key):
+                raise ConfigError(f"handler {self.name!r}: payload {_name(self.payload_type)} has no field {key!r}", setting="ordering_key")
+
+    def decode(self, data: bytes) -> Any:
+        """Raw msgpack -> payload.
+
+        Raises:
+            BadPayload: it does not fit the payload's type; the sentence names the field.
+        """
+        try:
+            return self._decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadPayload(f"payload of {self.name!r} does not fit {_name(self.payload_type)}: {error}") from error
+
+    def keys_of(self, payload: Any) -> tuple[str, str]:
+        """Ordering key and dedup key of a payload, '' where there is none."""
+        return _key(self.ordering_key, payload, "ordering key"), _key(self.dedup_key, payload, "dedup key")
+
+    def arguments(self, job: Job, resources: Mapping[type, object]) -> dict[str, object]:
+        """The parameters besides the payload.
+
+        Raises:
+            ConfigError: no lifespan resource of a type that the handler asks for.
+        """
+        found: dict[str, object] = {}
+        for name, wanted in self.injected:
+            if wanted is Job:
+                found[name] = job
+                continue
+            value = resources.get(wanted)
+            if value is None:
+                value = next((r for t, r in resources.items() if isinstance(wanted, type) and issubclass(t, wanted)), None)
+            if value is None:
+                raise ConfigError(
+                    f"handler {self.name!r} asks for a {_name(wanted)} ({name}), but no @engine.lifespan provides one", setting="lifespan"
+                )
+            found[name] = value
+        return found
+
+
+def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:
+    target = fn if inspect.isfunction(fn) or inspect.ismethod(fn) else getattr(fn, "__call__", fn)  # noqa: B004 - a callable object
+    try:
+        return typing.get_type_hints(target)
+    except NameError as error:
+        raise ConfigError(f"handler {name!r}: {error}; its annotations must be importable at module level", setting="handler") from error
+
+
+def _plain(hint: Any) -> Any:
+    """`X | None` -> X, for resources that may be declared optional."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        arms = [a for a in typing.get_args(hint) if a is not type(None)]
+        return arms[0] if len(arms) == 1 else hint
+    return hint
+
+
+def _has_field(payload_type: Any, name: str) -> bool:
+    if isinstance(payload_type, type) and issubclass(payload_type, msgspec.Struct):
+        return name in payload_type.__struct_fields__
+    fields = getattr(payload_type, "__dataclass_fields__", None) or getattr(payload_type, "__annotations__", None)
+    return fields is None or name in fields
+
+
+def _key(how: KeyOf | None, payload: Any, what: str) -> str:
+    if how is None:
+        return ""
+    if callable(how):
+        value = how(payload)
+    elif isinstance(payload, Mapping):
+        value = payload.get(how)
+    else:
+        value = getattr(payload, how, None)
+    if value is None or value == "":
+        return ""
+    return check_key(value if isinstance(value, str) else str(value), what)
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind)
+
+
+def rules_from(attempts: int | None, backoff: Backoff | None, policy: Policy | None, base: Rules | None = None) -> Rules:
+    """Rules with what is given here, the rest from `base`."""
+    base = base or Rules()
+    for cls in policy or {}:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise ConfigError(f"policy: {shown(cls)} is no exception class", setting="policy")
+    if backoff is not None and not callable(backoff):
+        raise ConfigError(f"backoff: {shown(backoff)} is neither Exponential, Fixed nor a callable", setting="backoff")
+    return Rules(
+        attempts=base.attempts if attempts is None else attempts,
+        backoff=(base.backoff or Exponential()) if backoff is None else backoff,
+        policy=base.policy if policy is None else {**base.policy, **policy},
+    )

@@ -1,0 +1,167 @@
+"""Enqueuing: from a name, a payload and options to entries, and from answers to handles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from .clock import Clock
+from .declared import HandlerSpec, QueueSpec
+from .errors import BadInput, BadPayload, PayloadTooLarge
+from .events import Events, JobEnqueued
+from .job import Body, encode_payload, pack_body
+from .keys import check_job_name, check_queue
+from .options import EnqueueOptions, due_at_ms
+from .producer import CHUNK, Producer
+from .results import Results
+from .store.producing import Enqueued, Entry
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Handle(Generic[R_co]):
+    """A job that was enqueued. `id` is its full id, `queue/id`; a duplicate's handle has the first job's."""
+
+    __slots__ = ("_results", "_type", "duplicate", "id")
+
+    def __init__(self, id: str, duplicate: bool, results: Results, result_type: Any) -> None:
+        self.id = id
+        self.duplicate = duplicate
+        self._results = results
+        self._type = result_type
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id}{' duplicate' if self.duplicate else ''}>"
+
+    async def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job's end and return what its handler returned.
+
+        Results are kept for an hour by default; a handler that returns None has None for a result. `timeout` in seconds.
+
+        Raises:
+            ResultTimeout: the job had not ended in time; ask again later.
+            JobDead, JobCancelled: it ended otherwise.
+            JobNotFound: it ended and is not kept any more.
+        """
+        queue, _, short = self.id.partition("/")
+        data = await self._results.wait(queue, short, timeout)
+        value: R_co = None if not data else msgspec.msgpack.decode(data, type=self._type)  # type: ignore[assignment]  # None when nothing was returned
+        return value
+
+
+class Enqueuing:
+    """Checks, encodes and enqueues; everything that enqueues goes through here."""
+
+    def __init__(
+        self, producer: Producer, results: Results, queues: Mapping[str, QueueSpec], *, clock: Clock, events: Events, max_payload: int
+    ) -> None:
+        self._producer = producer
+        self._results = results
+        self._queues = queues
+        self._clock = clock
+        self._events = events
+        self._max_payload = max_payload
+
+    async def enqueue(self, queue: str, name: str, payload: Any, options: EnqueueOptions) -> Handle[Any]:
+        """Add one job.
+
+        Raises:
+            BadInput (BadPayload, PayloadTooLarge, BadName, BadTime): nothing was sent; mend the call.
+            StoreFull, StoreRefused, StoreUnreachable, EnqueueUnknown: see `Producer.add`.
+        """
+        spec, handler = self._known(queue, name)
+        entry = self._entry(spec, queue, handler, name, payload, options)
+        answers = await self._producer.add(queue, [entry], max_waiting=spec.max_waiting if spec else 0)
+        return self._handle(queue, name, answers[0], handler, entry)
+
+    async def enqueue_many(
+        self,
+        queue: str,
+        name: str,
+        payloads: Iterable[Any] | AsyncIterable[Any],
+        options: EnqueueOptions,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Handle[Any]]:
+        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in.
+
+        A payload that can't be accepted stops before its chunk is sent; chunks before it are in (the error's `done` field says
+        how many jobs). Errors as `enqueue`.
+        """
+        spec, handler = self._known(queue, name)
+        handles: list[Handle[Any]] = []
+        async for chunk in _chunks(payloads):
+            try:
+                entries = [self._entry(spec, queue, handler, name, p, options) for p in chunk]
+            except BadInput as error:
+                error.done = len(handles)  # type: ignore[attr-defined]  # documented above; exceptions carry what they know as fields
+                raise
+            answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
+            handles += [self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)]
+            if on_progress is not None:
+                on_progress(len(handles))
+        return handles
+
+    def _known(self, queue: str, name: str) -> tuple[QueueSpec | None, HandlerSpec | None]:
+        check_queue(queue)
+        check_job_name(name)
+        spec = self._queues.get(queue)
+        return spec, spec.handlers.get(name) if spec else None
+
+    def _entry(
+        self, spec: QueueSpec | None, queue: str, handler: HandlerSpec | None, name: str, payload: Any, options: EnqueueOptions
+    ) -> Entry:
+        options.check_at(self._clock.now_ms())
+        ordering, dedup = "", ""
+        data = encode_payload(payload)
+        if handler is not None:
+            read = handler.decode(data)  # what the worker will do: an error here is one sentence, there a dead job
+            ordering, dedup = handler.keys_of(read)
+        limit = spec.max_payload if spec else self._max_payload
+        if len(data) > limit:
+            raise PayloadTooLarge(
+                f"payload of {name!r} is {len(data):,} bytes, at most {limit:,} are allowed on {queue!r}: store it elsewhere and enqueue a reference",
+                size=len(data),
+                limit=limit,
+            )
+        window = options.dedup_window
+        window_ms = int(window * 1000) if window else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else 86_400_000)
+        priority = options.priority or (handler.priority if handler else spec.priority if spec else 5)
+        expires = None if options.expires_after is None else self._clock.now_ms() + int(options.expires_after * 1000)
+        return Entry(
+            body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
+            priority=priority,
+            delay_ms=round(options.delay * 1000),
+            at_ms=0 if options.at is None else due_at_ms(options.at),
+            ordering_key=options.ordering_key or ordering,
+            dedup_key=options.dedup_key or dedup,
+            dedup_window_ms=window_ms,
+        )
+
+    def _handle(self, queue: str, name: str, answer: Enqueued, handler: HandlerSpec | None, entry: Entry) -> Handle[Any]:
+        full = f"{queue}/{answer.id}"
+        if not answer.duplicate and self._events.wants(JobEnqueued):
+            self._events.emit(JobEnqueued(queue=queue, id=full, name=name, delay_ms=entry.delay_ms, at_ms=self._clock.now_ms()))
+        return Handle(full, answer.duplicate, self._results, handler.result_type if handler else Any)
+
+
+async def _chunks(payloads: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
+    chunk: list[Any] = []
+    if isinstance(payloads, AsyncIterable):
+        async for payload in payloads:
+            chunk.append(payload)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    elif isinstance(payloads, (str, bytes, Mapping)):
+        raise BadPayload(f"enqueue_many takes many payloads, not one {type(payloads).__name__}")
+    else:
+        for payload in payloads:
+            chunk.append(payload)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,99 @@
+"""Fleet: from the command line's wishes to running worker processes, with signals and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from .app import Engine
+from .worker import Worker
+
+RESTART_PAUSE = 1.0
+"""Seconds before a worker process that died is started again; a poison job must not make a fork bomb."""
+
+
+def run_worker(
+    app: Engine,
+    *,
+    queues: Sequence[str] = (),
+    concurrency: int | None = None,
+    slots: int | None = None,
+    burst: bool = False,
+    drain_timeout: float | None = None,
+) -> int:
+    """Run one worker in this process until SIGTERM or Ctrl-C. 0 when it drained, 1 when handlers had to be cancelled.
+
+    A second signal cancels running handlers at once. Errors at the start (StoreError, ConfigError) are the caller's to show.
+    """
+
+    async def main() -> bool:
+        worker = Worker(
+            app,
+            queues=queues,
+            concurrency=concurrency,
+            slots=slots or app.settings.slots,
+            burst=burst,
+            drain_timeout=drain_timeout,
+            name=app.settings.worker_name,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        return await worker.run()
+
+    return 0 if run(main()) else 1
+
+
+def run(main: object) -> bool:
+    """`asyncio.run` on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        return bool(asyncio.run(main))  # type: ignore[arg-type]  # any coroutine will do
+    return bool(uvloop.run(main))  # type: ignore[arg-type]  # likewise
+
+
+def run_processes(command: Sequence[str], processes: int, *, burst: bool) -> int:
+    """Run `command` (one worker) in so many processes, and bring back each that dies. 0 when all ended well.
+
+    SIGTERM and Ctrl-C are passed on and end the fleet when every worker has drained. With `burst` none is brought back.
+    """
+
+    async def main() -> bool:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        children: dict[int, asyncio.subprocess.Process] = {}
+
+        def pass_on() -> None:
+            stopping.set()
+            for child in children.values():
+                if child.returncode is None:
+                    child.send_signal(signal.SIGTERM)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, pass_on)
+
+        async def keep(place: int) -> bool:
+            while True:
+                child = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+                children[place] = child
+                if stopping.is_set():
+                    child.send_signal(signal.SIGTERM)
+                code = await child.wait()
+                if stopping.is_set() or burst or code == 0:
+                    return code == 0
+                print(f"worker process {place + 1} ended with {code}; starting it again", file=sys.stderr)
+                await asyncio.wait({asyncio.ensure_future(stopping.wait())}, timeout=RESTART_PAUSE)
+                if stopping.is_set():
+                    return False
+
+        results = await asyncio.gather(*(keep(i) for i in range(processes)))
+        return all(results)
+
+    try:
+        return 0 if run(main()) else 1
+    except subprocess.SubprocessError:
+        return 1

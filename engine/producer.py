@@ -1,0 +1,136 @@
+"""Producer: enqueues, each job once however often its call had to be sent.
+
+A producer numbers its calls and keeps one in flight a queue; what is enqueued meanwhile goes together in the next. So a lost
+reply is asked for again and answered, and a busy service enqueues in batches without doing anything for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .clock import Clock
+from .errors import EngineClosed, EnqueueUnknown, StoreRefused, StoreUnanswered
+from .store.producing import Enqueued, Entry
+from .store.redis_store import RedisStore
+
+CHUNK = 100
+"""Entries a call: more would make the script run over 2 ms."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    queue: str
+    name: str
+    max_waiting: int
+    number: int = 0
+    is_busy: bool = False
+    registered: bool = False
+    waiting: list[tuple[Sequence[Entry], asyncio.Future[list[Enqueued]]]] = field(default_factory=list)
+    driver: asyncio.Task[None] | None = None
+
+
+class Producer:
+    """One a process."""
+
+    def __init__(self, store: RedisStore, *, name: str, clock: Clock, timeout: float) -> None:
+        self._store = store
+        self._name = name
+        self._clock = clock
+        self._timeout = timeout
+        self._lanes: dict[str, _Lane] = {}
+        self._renamed = 0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Producer {self._name} {sum(len(lane.waiting) for lane in self._lanes.values())} waiting>"
+
+    async def add(self, queue: str, entries: Sequence[Entry], *, max_waiting: int = 0) -> list[Enqueued]:
+        """Enqueue at most CHUNK entries; one answer each, in order.
+
+        Raises:
+            StoreFull: server at maxmemory, nothing added.
+            StoreRefused: code FULL, the queue has its most waiting jobs.
+            StoreUnreachable: nothing was sent within the time limit. Repeat.
+            EnqueueUnknown: no answer within the time limit; `await error.repeat()` asks again.
+        """
+        if self._closed:
+            raise EngineClosed("the engine is closed: enqueue inside `async with engine`")
+        lane = self._lanes.get(queue)
+        if lane is None:
+            lane = self._lanes[queue] = _Lane(queue, self._name, max_waiting)
+        if not lane.is_busy:
+            lane.is_busy = True
+            try:
+                return await self._send(lane, entries)
+            finally:
+                lane.is_busy = False
+                if lane.waiting:
+                    self._drive(lane)
+        future: asyncio.Future[list[Enqueued]] = asyncio.get_running_loop().create_future()
+        lane.waiting.append((entries, future))
+        return await future
+
+    async def close(self) -> None:
+        """Send what waits, then refuse."""
+        self._closed = True
+        for lane in self._lanes.values():
+            while lane.driver is not None and not lane.driver.done():
+                await asyncio.wait({lane.driver})
+
+    def _drive(self, lane: _Lane) -> None:
+        lane.is_busy = True
+        lane.driver = asyncio.get_running_loop().create_task(self._drain(lane), name=f"producer/{lane.queue}")
+
+    async def _drain(self, lane: _Lane) -> None:
+        try:
+            while lane.waiting:
+                taken, size = 0, 0
+                for entries, _ in lane.waiting:
+                    if taken and size + len(entries) > CHUNK:
+                        break
+                    taken, size = taken + 1, size + len(entries)
+                batch, lane.waiting = lane.waiting[:taken], lane.waiting[taken:]
+                try:
+                    answers = await self._send(lane, [e for entries, _ in batch for e in entries])
+                except Exception as error:  # each waiting caller gets it; this coroutine has no caller of its own
+                    for _, future in batch:
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
+                for entries, future in batch:
+                    mine, answers = answers[: len(entries)], answers[len(entries) :]
+                    if not future.done():
+                        future.set_result(mine)
+        finally:
+            lane.is_busy = False
+
+    async def _send(self, lane: _Lane, entries: Sequence[Entry]) -> list[Enqueued]:
+        lane.number += 1
+        name, number = lane.name, lane.number
+
+        async def once() -> list[Enqueued]:
+            if not lane.registered:
+                await self._store.register_queue(lane.queue, self._clock.now_ms())
+                lane.registered = True
+            return await self._store.enqueue(lane.queue, name, number, entries, lane.max_waiting)
+
+        async def repeat() -> list[Enqueued]:
+            return await self._store.link.patient(once, timeout=self._timeout)
+
+        try:
+            return await repeat()
+        except StoreUnanswered as error:
+            # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name
+            self._renamed += 1
+            lane.name, lane.number = f"{self._name}.{self._renamed}", 0
+            raise EnqueueUnknown(
+                f"no answer to enqueue on {lane.queue!r} within {self._timeout:g} s: it may have happened. "
+                "Await repeat() of this error to find out; it takes effect once",
+                repeat=repeat,
+            ) from error
+        except StoreRefused as error:
+            if error.code == "FULL":
+                raise StoreRefused(f"queue {lane.queue!r} is full: {error}. Wait until some have run, or raise max_waiting", code="FULL") from error
+            raise

@@ -1,0 +1,83 @@
+"""Base of the periodic services: `run_once` is the unit that tests call, `run` is the loop around it, tested once."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from ..clock import Clock
+from ..errors import StoreError
+from ..events import Events, ServiceFailed
+from ..masking import mask_text
+
+JITTER = 0.25
+"""Share of the period by which passes differ, so that many workers do not come at the same instant."""
+
+
+class Service(ABC):
+    """A duty done again and again. A failed pass is told once, waits, and is tried again."""
+
+    period: float
+    """Seconds between two passes."""
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self._clock = clock
+        self._events = events
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._failed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status()}>"
+
+    def status(self) -> str:
+        """One line for people: what it is at."""
+        return "stopping" if self._stopping else "failing" if self._failed else "on duty"
+
+    @abstractmethod
+    async def run_once(self) -> object:
+        """One pass. Returns what it did."""
+
+    def next_wait(self) -> float:
+        """Seconds until the next pass; services that know better override it."""
+        return self.period * (1 - JITTER + 2 * JITTER * self._clock.random())
+
+    async def run(self) -> None:
+        """Passes until `stop`; an error of one pass does not end the duty."""
+        while not self._stopping:
+            try:
+                await self.run_once()
+                self._failed = False
+            except StoreError as error:
+                self._tell(error)
+            except Exception as error:  # the service loop outlives its passes: one bad entry must not stop the duty
+                self._tell(error)
+            await self._pause()
+
+    def wake(self) -> None:
+        """Make the next pass come now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the pass that runs."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _pause(self) -> None:
+        self._wake.clear()
+        if self._stopping:
+            return
+        waiting = asyncio.ensure_future(self._wake.wait())
+        pause = asyncio.ensure_future(self._clock.sleep(max(self.next_wait(), 0.0)))
+        try:
+            await asyncio.wait((waiting, pause), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in (waiting, pause):
+                future.cancel()
+            await asyncio.gather(waiting, pause, return_exceptions=True)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            text = mask_text(f"{type(error).__name__}: {error}")
+            self._events.emit(ServiceFailed(service=type(self).__name__, error=text, at_ms=self._clock.now_ms()))

@@ -1,0 +1,100 @@
+"""Bell: hears what happens to this process's queues, so that idle pools need not ask.
+
+Waits with `XREAD BLOCK` on the one-entry `bell` (something became runnable) and the short `control` stream (a running job was
+cancelled) of each queue, never on the work itself: a blocked XREADGROUP would hand out jobs past pause, limits and order.
+It reads on from the last id it saw, so a ring between two reads is not missed. The reader may be cancelled at any time: what it
+reads is no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..clock import Clock
+from ..errors import StoreError
+from ..events import Events
+from ..keys import prefix
+from ..store.base import text
+from ..store.redis_store import RedisStore
+from .base import Service
+from .outage import Outage
+
+BLOCK_SECONDS = 5.0
+"""Longest wait in one call. The client's own deadline is a little longer, so a dead connection can't hang the pools, nor can a
+server whose clock was set back."""
+
+
+class Bell(Service):
+    """One reader for all queues of the process that live on one server."""
+
+    period = 0.0
+
+    def __init__(
+        self,
+        store: RedisStore,
+        queues: Sequence[str],
+        *,
+        clock: Clock,
+        events: Events,
+        outage: Outage,
+        on_ring: Callable[[str], None],
+        on_cancel: Callable[[str, str], None],
+    ) -> None:
+        super().__init__(clock, events)
+        self._store = store
+        self._queues = list(queues)
+        self._outage = outage
+        self._on_ring = on_ring
+        self._on_cancel = on_cancel
+        self._wire = store.link.new_wire(self._queues[0], BLOCK_SECONDS)
+        self._seen: dict[str, str] = {}
+        self._tries = 0
+
+    async def begin(self) -> None:
+        """Remember where the streams end now; call before the pools look for the first time."""
+        for queue in self._queues:
+            for name, last in (await self._store.last_ids(queue)).items():
+                self._seen[prefix(queue) + name] = last
+
+    async def run_once(self) -> int:
+        """Wait for the next sound; returns how many were heard (0 when none came in time)."""
+        if not self._seen:
+            await self.begin()
+        keys = list(self._seen)
+        try:
+            reply = await self._wire.call(
+                "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *keys, *self._seen.values(), timeout=BLOCK_SECONDS + 2
+            )
+        except StoreError as error:
+            self._tries += 1
+            await self._outage.wait(error, self._tries)
+            if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): look, and start anew
+                self._seen.clear()
+                for queue in self._queues:
+                    self._on_ring(queue)
+            return 0
+        self._tries = 0
+        heard = 0
+        for key, entries in (reply or {}).items():
+            name = text(key)
+            queue = next(q for q in self._queues if name.startswith(prefix(q)))
+            for entry, fields in entries:
+                heard += 1
+                self._seen[name] = text(entry)
+                if name.endswith(":control"):
+                    self._on_cancel(queue, text(fields[3]))
+            if name.endswith(":bell"):
+                self._on_ring(queue)
+        return heard
+
+    def next_wait(self) -> float:
+        """None: the waiting is in the read."""
+        return 0.0
+
+    async def _pause(self) -> None:
+        await self._clock.sleep(0)
+
+    async def close(self) -> None:
+        """End the read that may be under way."""
+        self.stop()
+        await self._wire.drop()

@@ -1,0 +1,75 @@
+"""Executor: runs one attempt of one job and says how it ended. Knows nothing of Redis.
+
+One of the two places with a broad `except`: whatever a handler does, the pool must hear of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from ..declared import HandlerSpec
+from ..errors import EngineError
+from ..job import Job
+from ..outcome import Asked, Ending, Raised, Returned, Stopped, TimedOut
+from ..store.claim import Claim
+
+
+class HandlerCancelled(EngineError):
+    """The handler ended with a cancellation that nobody asked for; recorded as the attempt's error."""
+
+
+class HandlerExited(EngineError):
+    """The handler called `sys.exit()` or raised SystemExit; recorded as the attempt's error, the worker goes on."""
+
+
+class Executor:
+    """Runs attempts with the resources of the lifespan. Plain `def` handlers run in threads of their own."""
+
+    def __init__(self, resources: Mapping[type, object], threads: int) -> None:
+        self._resources = resources
+        # twice the slots: a thread whose attempt timed out can't be killed and keeps its place until it returns
+        self._limiter = CapacityLimiter(max(threads * 2, 2))
+
+    async def attempt(self, claim: Claim, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
+        """Run the handler once, `timeout` seconds at most. Never raises, unless the slot itself is being ended."""
+        try:
+            arguments = handler.arguments(job, self._resources) if handler.injected else {}
+            async with asyncio.timeout(timeout) as limit:
+                if handler.is_async:
+                    value = await handler.fn(payload, **arguments)
+                else:
+                    call = functools.partial(handler.fn, payload, **arguments)
+                    value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
+        except TimeoutError as error:
+            return TimedOut(timeout) if limit.expired() else Raised(error)
+        except asyncio.CancelledError:
+            return self._cancelled(claim)
+        except SystemExit as error:
+            return Raised(HandlerExited(f"the handler called sys.exit({error.code!r})"))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the handler's own, whatever it is
+            return Raised(error)
+        if limit.expired():  # it swallowed its cancellation; the result came too late all the same
+            return TimedOut(timeout)
+        task = asyncio.current_task()
+        if claim.told is not None and task is not None and task.cancelling():
+            task.uncancel()  # told to stop, but it finished: what it says counts, if the lease still does
+        return Returned(value)
+
+    @staticmethod
+    def _cancelled(claim: Claim) -> Ending:
+        task = asyncio.current_task()
+        if claim.told is not None:
+            if task is not None:
+                task.uncancel()
+            return Asked() if claim.told == "cancel" else Stopped()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return Raised(HandlerCancelled("the handler ended with a cancellation that nobody asked for"))

@@ -1,0 +1,76 @@
+"""Holdings: every entry this process holds, over all its queues, and who may run alone.
+
+Pools write it on the event loop, the lease keeper's thread reads it: every look is one copy of one dict, which CPython does
+in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..store.claim import Claim
+
+
+class Holdings:
+    """Entries by queue. A suspect (its last worker was lost) runs only while the process holds nothing else, so that it
+    takes no innocent job along when it kills the process again."""
+
+    def __init__(self) -> None:
+        self._by_queue: dict[str, dict[str, Claim]] = {}
+        self._asking: dict[str, int] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self.solo: str | None = None
+        """The queue whose suspect waits or runs; the others claim nothing meanwhile."""
+
+    def __repr__(self) -> str:
+        return f"<Holdings {self.total} solo={self.solo}>"
+
+    def of(self, queue: str) -> dict[str, Claim]:
+        """Entry id -> claim of one queue; the pool's own to change."""
+        return self._by_queue.setdefault(queue, {})
+
+    @property
+    def total(self) -> int:
+        """Entries held now."""
+        return sum(len(claims) for claims in self._by_queue.values())
+
+    def beside(self, queue: str) -> int:
+        """Entries the other queues hold or have asked for in a call under way."""
+        held = sum(len(claims) for name, claims in self._by_queue.items() if name != queue)
+        return held + sum(n for name, n in self._asking.items() if name != queue)
+
+    def ask(self, queue: str, n: int) -> None:
+        """A claim of up to `n` is under way (0: it ended)."""
+        self._asking[queue] = n
+
+    def snapshot(self) -> dict[str, list[Claim]]:
+        """All of it, safe to read from another thread."""
+        return {queue: list(claims.copy().values()) for queue, claims in self._by_queue.copy().items()}
+
+    def may_claim(self, queue: str) -> bool:
+        """False while another queue's suspect waits or runs."""
+        return self.solo is None or self.solo == queue
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever the solo turn is over."""
+        self._watchers.append(wake)
+
+    def take_solo(self, queue: str) -> bool:
+        """Ask for the solo turn; False when another queue has it."""
+        if self.solo not in (None, queue):
+            return False
+        self.solo = queue
+        return True
+
+    def ended(self) -> None:
+        """Entries were settled: when a suspect waits for the process to be empty, and it is, everybody looks."""
+        if self.solo is not None and self.total == 0:
+            for wake in self._watchers:
+                wake()
+
+    def end_solo(self, queue: str) -> None:
+        """The suspect has ended, or was somebody else's: everybody may claim again."""
+        if self.solo == queue:
+            self.solo = None
+            for wake in self._watchers:
+                wake()

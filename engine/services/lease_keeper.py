@@ -1,0 +1,172 @@
+"""Lease keeper: renews what this process holds, from a thread with its own connection and event loop.
+
+A handler that blocks the main loop is no crash: its lease is renewed while the process lives, until its attempt's timeout has
+passed. The thread also notices that the loop does not turn, and says which handler is at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..clock import Clock
+from ..errors import StoreError
+from ..store.claim import Claim
+from ..store.redis_store import RedisStore
+from .holdings import Holdings
+
+TICK = 0.25
+"""Seconds between two looks; a look without anything to renew costs no call."""
+BLOCKED = 1.0
+"""Seconds the loop may be away before it is told: a handler that computes so long should be a plain `def`, run in a thread."""
+
+_ENGINE = str(Path(__file__).resolve().parent.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What one pass did."""
+
+    renewed: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Whom the keeper tells. `lost` and `asked` are called on the main loop, `blocked` in the keeper's thread, at once."""
+
+    lost: Callable[[str, set[str]], None]
+    """Queue and entries whose lease another worker has now."""
+    asked: Callable[[str, set[str]], None]
+    """Queue and ids of jobs that somebody asked to cancel."""
+    blocked: Callable[[float, str], None]
+    """Seconds so far, and where the loop is."""
+
+
+class LeaseKeeper:
+    """One a process, for all its queues."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        open_store: Callable[[], RedisStore],
+        leases_ms: Mapping[str, int],
+        *,
+        worker: str,
+        clock: Clock,
+        reports: Reports,
+    ) -> None:
+        self._holdings = holdings
+        self._open_store = open_store
+        self._leases_ms = leases_ms
+        self._worker = worker
+        self._clock = clock
+        self._reports = reports
+        self._thread: threading.Thread | None = None
+        self._main: asyncio.AbstractEventLoop | None = None
+        self._main_thread = 0
+        self._stop = threading.Event()
+        self._pinged_mono = 0.0
+        self._told = False
+        self._last_tick = 0.0
+        self.renewals = 0
+        """Entries renewed since the start; a keeper that never renews is a fault that tests look for."""
+
+    def __repr__(self) -> str:
+        return f"<LeaseKeeper {'on duty' if self._thread else 'off'}, {self.renewals} renewed>"
+
+    def start(self) -> None:
+        """Begin in a thread; call on the main loop."""
+        self._main = asyncio.get_running_loop()
+        self._main_thread = threading.get_ident()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="engine-leases", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread; call when nothing is held any more."""
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 10.0)
+            self._thread = None
+
+    async def _run(self) -> None:
+        store = self._open_store()
+        self._last_tick = self._clock.mono()
+        try:
+            while not self._stop.is_set():
+                self._watch_loop()
+                try:
+                    await self.run_once(store)
+                except StoreError:
+                    await self._clock.sleep(TICK)  # the pools tell of the outage; leases are renewed as soon as it ends
+                await self._clock.sleep(TICK)
+        finally:
+            await store.close()
+
+    async def run_once(self, store: RedisStore) -> Renewed:
+        """Renew everything older than a third of its lease, in one call a queue."""
+        renewed = lost_count = 0
+        for queue, claims in self._holdings.snapshot().items():
+            lease = self._leases_ms[queue] / 1000
+            now = self._clock.mono()
+            if not any(now - c.renewed_mono > lease / 3 for c in claims):
+                continue
+            # all of them, also the younger ones: then the next call is a third of a lease away, not a tick
+            due = [c for c in claims if not c.deadline_mono or now < c.deadline_mono]
+            if not due:
+                continue
+            lost, asked = await store.renew(queue, self._worker, [(c.tag, c.entry) for c in due])
+            gone = set(lost)
+            for claim in due:
+                if claim.entry not in gone:
+                    claim.renewed_mono = now
+                    renewed += 1
+            # settled while the call was under way is not lost: only what is still held counts
+            really = {e for e in gone if e in self._holdings.of(queue)}
+            lost_count += len(really)
+            if really:
+                self._on_main(self._reports.lost, queue, really)
+            if asked:
+                self._on_main(self._reports.asked, queue, set(asked))
+        self.renewals += renewed
+        return Renewed(renewed, lost_count)
+
+    def _on_main(self, report: Callable[[str, set[str]], None], queue: str, what: set[str]) -> None:
+        if self._main is None:
+            report(queue, what)
+        else:
+            self._main.call_soon_threadsafe(report, queue, what)
+
+    # --- the loop's pulse --------------------------------------------------------------------------------------------
+
+    def _watch_loop(self) -> None:
+        now = self._clock.mono()
+        gap, self._last_tick = now - self._last_tick, now
+        if gap > TICK + BLOCKED:
+            # this thread was held up as well: something kept the interpreter lock (a big regex, a C call)
+            self._reports.blocked(gap, "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls")
+        if self._pinged_mono and now - self._pinged_mono > BLOCKED and not self._told:
+            self._told = True
+            self._reports.blocked(now - self._pinged_mono, self._where())
+        if not self._pinged_mono and self._main is not None:
+            self._pinged_mono = now
+            self._main.call_soon_threadsafe(self._pong)
+
+    def _pong(self) -> None:
+        self._pinged_mono, self._told = 0.0, False
+
+    def _where(self) -> str:
+        task = asyncio.current_task(self._main) if self._main is not None else None
+        running: list[Claim] = [c for claims in self._holdings.snapshot().values() for c in claims if task is not None and c.slot is task]
+        who = f"handler {running[0].name} ({running[0].full_id})" if running else "no handler"
+        frame = sys._current_frames().get(self._main_thread)
+        if frame is None:
+            return who
+        stack = [f for f in traceback.extract_stack(frame) if not f.filename.startswith(_ENGINE)]
+        inner = stack[-1] if stack else traceback.extract_stack(frame)[-1]
+        return f"{who} at {Path(inner.filename).name}:{inner.lineno} in {inner.name}"

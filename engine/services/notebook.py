@@ -1,0 +1,76 @@
+"""Notebook: what one running job keeps in the store. Every write is fenced by the entry that the attempt holds."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import LeaseLost, StoreError
+from ..masking import mask_text
+from ..store.claim import Claim
+from ..store.redis_store import RedisStore
+
+MAX_LINE = 2_000
+"""Characters of a log line."""
+
+
+class Notebook:
+    """Progress, steps and log lines of one attempt (`engine.job.Notes`)."""
+
+    def __init__(self, store: RedisStore, worker: str, claim: Claim) -> None:
+        self._store = store
+        self._worker = worker
+        self._claim = claim
+        self._lines: list[bytes] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Notebook {self._claim.full_id} lines={len(self._lines)}>"
+
+    async def write(self, field: str, value: bytes) -> None:
+        """Keep a value; waits through outages, because the attempt can't go on without knowing.
+
+        Raises:
+            LeaseLost: the entry is no longer ours.
+            StoreFull: the server is at maxmemory.
+        """
+        claim = self._claim
+        kept = await self._store.link.patient(
+            lambda: self._store.note(claim.queue, self._worker, claim.tag, claim.entry, claim.id, field, value), timeout=None
+        )
+        if not kept:
+            raise LeaseLost(f"{claim.full_id} belongs to another attempt now; {field!r} was not kept")
+
+    async def read(self, field: str) -> bytes | None:
+        """What an earlier attempt kept."""
+        claim = self._claim
+        return await self._store.link.patient(lambda: self._store.note_of(claim.queue, claim.id, field), timeout=None)
+
+    def log(self, line: str) -> None:
+        """Keep a line soon. Called on the loop, or from a handler's thread."""
+        self._lines.append(mask_text(line)[:MAX_LINE].encode("utf-8", "replace"))
+        if self._writer is None or self._writer.done():
+            try:
+                self._writer = asyncio.get_running_loop().create_task(self._write_lines())
+            except RuntimeError:
+                pass  # a thread: `flush` writes them when the attempt ends
+
+    async def flush(self) -> None:
+        """Write what is left; called when the attempt has ended. Lines are not worth an attempt: errors are dropped."""
+        if self._writer is not None:
+            await self._writer
+        if self._lines:
+            await self._write_lines()
+
+    @property
+    def has_lines(self) -> bool:
+        """True when `flush` has something to do."""
+        return bool(self._lines) or self._writer is not None
+
+    async def _write_lines(self) -> None:
+        claim = self._claim
+        while self._lines:
+            line = self._lines.pop(0)
+            try:
+                await self._store.note(claim.queue, self._worker, claim.tag, claim.entry, claim.id, "log", line)
+            except StoreError:
+                return

@@ -1,0 +1,50 @@
+"""Outage: how a worker lives through a server that is away. One a process; it tells once, and lets each caller wait."""
+
+from __future__ import annotations
+
+from ..clock import Clock
+from ..errors import StoreDenied, StoreError
+from ..events import Events, StoreDown, StoreUp
+from ..masking import mask_text
+from ..store.link import DENIED_PAUSE, FIRST_PAUSE, LONGEST_PAUSE
+
+
+class Outage:
+    """From the first failed call to the first that succeeds."""
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self._clock = clock
+        self._events = events
+        self._since: float | None = None
+        self._told = False
+
+    def __repr__(self) -> str:
+        return f"<Outage {'none' if self._since is None else f'{self._clock.mono() - self._since:.1f} s'}>"
+
+    @property
+    def is_on(self) -> bool:
+        """True while calls fail."""
+        return self._since is not None
+
+    async def wait(self, error: StoreError, tries: int) -> None:
+        """A call failed for the `tries`-th time (from 1): tell once, then wait as long as is right. The first repeat is
+        immediate, because a connection that the server closed while idle is no outage."""
+        now = self._clock.mono()
+        if self._since is None:
+            self._since = now
+        if tries > 1 and not self._told:
+            self._told = True
+            self._events.emit(StoreDown(error=mask_text(str(error)), at_ms=self._clock.now_ms()))
+        if tries <= 1:
+            return
+        pause = DENIED_PAUSE if isinstance(error, StoreDenied) else min(FIRST_PAUSE * 2 ** min(tries - 2, 10), LONGEST_PAUSE)
+        await self._clock.sleep(pause * (0.5 + self._clock.random()))
+
+    def over(self, *, same_server: bool = True) -> None:
+        """A call succeeded."""
+        if self._since is None:
+            return
+        if self._told:
+            away = self._clock.mono() - self._since
+            self._events.emit(StoreUp(seconds_away=away, same_server=same_server, at_ms=self._clock.now_ms()))
+        self._since, self._told = None, False

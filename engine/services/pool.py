@@ -1,0 +1,363 @@
+"""Pool: claims jobs of one queue, runs them in `concurrency` slots, settles them.
+
+One script call is in flight: it settles everything that finished since the last one and claims as much as there is room
+for, so batches grow by themselves under load and shrink to one when idle. A slot is a coroutine that lives as long as the
+pool; a job costs no task and no round trip of its own. What waits in the prefetch buffer is leased like what runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from ..clock import Clock
+from ..declared import QueueSpec
+from ..errors import BadPayload, StoreError
+from ..events import DataLoss, Event, Events, LeaseLost
+from ..store.claim import Claim, Phase, Told
+from ..store.redis_store import RedisStore
+from ..store.settles import Settles
+from ..store.work import StepReply
+from .desk import Desk
+from .holdings import Holdings
+from .outage import Outage
+from .runner import Runner
+from .settling import Settler
+
+BATCH = 100
+"""Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
+HORIZON = 0.02
+"""Seconds. Claim ahead only what the slots will start within this: so slow handlers hold exactly their free slots, and
+priorities, pauses and limits stay exact; fast ones are never starved by the round trip."""
+FLUSH = 64
+"""Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
+LOOK_AGAIN = 5.0
+"""Seconds after which an idle pool asks even though no bell rang: a lost bell delays nothing for longer."""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Pool:
+    """The slots of one queue in this process."""
+
+    def __init__(
+        self,
+        spec: QueueSpec,
+        store: RedisStore,
+        *,
+        worker: str,
+        clock: Clock,
+        events: Events,
+        holdings: Holdings,
+        outage: Outage,
+        resources: Mapping[type, object],
+        concurrency: int | None = None,
+        desk: Desk | None = None,
+        on_due: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.concurrency = concurrency or spec.concurrency
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._events = events
+        self._holdings = holdings
+        self._held = holdings.of(spec.name)
+        self._outage = outage
+        self._desk = desk
+        self._on_due = on_due
+        self._wire = store.link.new_wire(spec.name)
+        self._settler = Settler(spec, worker, events, self.server_now_ms)
+        self._runner = Runner(
+            spec,
+            store,
+            worker=worker,
+            clock=clock,
+            events=events,
+            resources=resources,
+            settler=self._settler,
+            threads=self.concurrency,
+            server_now_ms=self.server_now_ms,
+        )
+        self._settles = Settles()
+        self._promised: dict[str, Event] = {}
+        self._ready: deque[Claim] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._wake = asyncio.Event()
+        self._number = 0
+        self._hungry = True
+        self._running = 0
+        self._epoch = ""
+        self._server = ""
+        self._clock_base = (0, 0.0)
+        self._paused_until_ms = -1
+        self._stopping = False
+        self._gone = False
+        self.released = 0
+        """Jobs given back because the worker stops."""
+        holdings.watch(self.look)
+        if desk is not None:
+            desk.join(spec.name, spec.priority, self.concurrency, self._wake.set)
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping else "paused" if self._paused_until_ms >= 0 else "on duty"
+        return f"<Pool {self.spec.name} {state}, {self._running} of {self.concurrency} slots, {len(self._ready)} ahead>"
+
+    # --- what others ask and tell ------------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is held and the last look found nothing."""
+        return not self._held and not self._hungry and not len(self._settles)
+
+    def server_now_ms(self) -> int:
+        """The server's clock as of the last reply, carried on by our monotonic clock; exact to a round trip."""
+        ms, mono = self._clock_base
+        return ms + int((self._clock.mono() - mono) * 1000) if ms else self._clock.now_ms()
+
+    def look(self) -> None:
+        """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
+        self._hungry = True
+        self._wake.set()
+
+    def tell(self, claims: Iterable[Claim], why: Told) -> None:
+        """Somebody asked to cancel these, or their lease is lost: running handlers are cancelled, the others not started."""
+        for claim in list(claims):
+            self._interrupt(claim, why)
+
+    def held_by_ids(self, job_ids: set[str]) -> list[Claim]:
+        """The claims of these jobs."""
+        return [claim for claim in self._held.values() if claim.id in job_ids]
+
+    def stop(self) -> None:
+        """Claim no more and give back what was not started. Running handlers go on; see `cancel_running`."""
+        self._stopping = True
+        while self._ready:
+            self._give_back(self._ready.popleft())
+        self._wake.set()
+
+    def cancel_running(self) -> None:
+        """Cancel every handler that still runs; their jobs are released with their attempt."""
+        self.tell(self._held.values(), "stop")
+
+    def abandon(self) -> None:
+        """End without waiting for handlers or the server: what is held lapses with its lease."""
+        self._gone = True
+        self._wake.set()
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Claim, run and settle until stopped and empty."""
+        slots = [asyncio.ensure_future(self._slot()) for _ in range(self.concurrency)]
+        for i, slot in enumerate(slots):
+            slot.set_name(f"{self.spec.name}/slot-{i}")
+        try:
+            await self._steps()
+        finally:
+            for slot in slots:
+                slot.cancel()
+            await asyncio.gather(*slots, return_exceptions=True)
+            await self._wire.drop()
+
+    async def _steps(self) -> None:
+        while not self._gone:
+            # a call that settles anyway also asks: handing a key over may have made the next job runnable
+            want = max(self._want(), 0) if self._hungry or len(self._settles) else 0
+            if len(self._settles) or want > 0:
+                await self._step(want)
+            elif self._stopping and not self._held:
+                return
+            else:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        wait = LOOK_AGAIN * (0.75 + 0.5 * self._clock.random())
+        if self._paused_until_ms > 0:
+            wait = min(wait, max(self._paused_until_ms - self.server_now_ms(), 0) / 1000 + 0.002)
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            self._hungry = True
+
+    def _want(self) -> int:
+        """How many jobs to claim now; below 1 for none."""
+        queue = self.spec.name
+        if self._stopping or not self._holdings.may_claim(queue):
+            return 0
+        if self._holdings.solo == queue:
+            return 1 if self._holdings.total == 0 and self._holdings.beside(queue) == 0 else 0
+        if self._desk is not None:
+            self._desk.hunger(queue, True)
+            self._desk.deal()
+            return min(self._desk.granted(queue) - len(self._held), BATCH)
+        return min(self.concurrency - self._running + self._ahead() - len(self._ready), BATCH)
+
+    def _ahead(self) -> int:
+        """How many jobs beyond the free slots to hold."""
+        average = self._settler.slowest_average()
+        if average is None or average > HORIZON:
+            return 0
+        return min(int(self.concurrency * HORIZON / max(average, 1e-6)), BATCH)
+
+    # --- one call ----------------------------------------------------------------------------------------------------
+
+    async def _step(self, want: int) -> None:
+        """Send one numbered call until it is answered, then take its reply in."""
+        queue = self.spec.name
+        settles, self._settles = self._settles, Settles()
+        promised, self._promised = self._promised, {}
+        self._settler.pour(settles)
+        if want > 0:
+            self._hungry = False
+        self._number += 1
+        self._holdings.ask(queue, want)
+        tries = 0
+        try:
+            while True:
+                sent_mono = self._clock.mono()
+                held = len(self._held) - len(settles) + self._holdings.beside(queue)
+                record = _pack((self._worker, settles.done)) if settles.done else b""
+                try:
+                    reply = await self._store.step(
+                        self._wire, queue, self._worker, self._number, want, held, settles, record, self.spec.keep_notes_ms
+                    )
+                    break
+                except StoreError as error:
+                    if self._gone:
+                        return
+                    tries += 1
+                    await self._outage.wait(error, tries)
+                    settles = await self._after_trouble(settles)
+        finally:
+            self._holdings.ask(queue, 0)
+        self._outage.over()
+        self._accept(reply, settles, promised, want, sent_mono)
+
+    async def _after_trouble(self, settles: Settles) -> Settles:
+        """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and
+        drop what is lost, or a late settle would end the attempt of a new owner."""
+        try:
+            server = await self._store.server_epoch()
+            if self._server not in ("", server) and await self._store.last_call(self.spec.name, self._worker) != self._number:
+                lost, _ = await self._store.renew(self.spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
+                self.tell([self._held[e] for e in lost if e in self._held], "lost")
+                settles = settles.without(set(lost))
+            self._server = server
+        except StoreError:
+            return settles  # still away: the step's next try meets the same trouble and comes back here
+        return settles
+
+    def _accept(self, reply: StepReply, settles: Settles, promised: dict[str, Event], want: int, sent_mono: float) -> None:
+        self._clock_base = (reply.now_ms, self._clock.mono())
+        self._paused_until_ms = reply.paused_until_ms
+        lost = set(reply.lost)
+        for claim in settles.claims:
+            self._held.pop(claim.entry, None)
+            if claim.entry in lost:
+                self._report_lost(claim)
+            elif (event := promised.get(claim.entry)) is not None:
+                self._events.emit(event)
+        if self._epoch and reply.epoch != self._epoch and reply.status == "ok":
+            what = "the queue's data was replaced or flushed; what was in flight is refused, new jobs run"
+            self._events.emit(DataLoss(queue=self.spec.name, what=what, at_ms=self._clock.now_ms()))
+        self._epoch = reply.epoch
+        claimed = self._take_in(reply, sent_mono)
+        if claimed >= want > 0 or reply.status != "ok":
+            self._hungry = True
+        if self._desk is not None:
+            self._desk.give_back(self.spec.name, max(self._desk.granted(self.spec.name) - len(self._held), 0))
+            self._desk.hunger(self.spec.name, self._hungry)
+            self._desk.deal()
+        if reply.drain and self._holdings.take_solo(self.spec.name):
+            self._hungry = True
+        else:
+            self._end_solo()
+        self._holdings.ended()
+        if self._on_due is not None and reply.next_due_ms:
+            self._on_due(reply.next_due_ms, reply.now_ms)
+
+    def _end_solo(self) -> None:
+        """The suspect has ended, or another worker has taken it: everybody may claim again."""
+        if self._holdings.solo == self.spec.name and not any(c.is_suspect for c in self._held.values()):
+            self._holdings.end_solo(self.spec.name)
+
+    def _take_in(self, reply: StepReply, sent_mono: float) -> int:
+        taken = 0
+        for tag, entry, value in reply.rows:
+            if entry in self._held:
+                continue  # an answer to a re-send lists everything pending
+            taken += 1
+            try:
+                claim = Claim.read(self.spec.name, tag, entry, value, sent_mono)
+            except BadPayload as error:
+                claim = self._held[entry] = Claim.unreadable(self.spec.name, tag, entry, value, sent_mono)
+                self._promise(claim, self._settler.bury_unread(self._settles, claim, error, "?"))
+                continue
+            self._held[entry] = claim
+            if claim.is_suspect:
+                self._holdings.take_solo(self.spec.name)
+            if self._stopping:
+                self._give_back(claim)
+            else:
+                self._ready.append(claim)
+        for _ in range(min(len(self._ready), len(self._idle))):
+            future = self._idle.popleft()
+            if not future.done():
+                future.set_result(None)
+        return taken
+
+    # --- slots -------------------------------------------------------------------------------------------------------
+
+    async def _slot(self) -> None:
+        while True:
+            while self._ready:
+                claim = self._ready.popleft()
+                if claim.told == "lost":
+                    continue
+                self._running += 1
+                try:
+                    await self._runner.run(claim, self._filling, self._promise)
+                finally:
+                    self._running -= 1
+                if len(self._settles) >= FLUSH:
+                    await self._clock.sleep(0)
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future
+
+    def _filling(self) -> Settles:
+        return self._settles
+
+    def _promise(self, claim: Claim, event: Event | None) -> None:
+        """A claim's run is over; `event` is true once its settle is accepted."""
+        claim.phase = Phase.ENDED
+        if claim.told == "lost":
+            self._held.pop(claim.entry, None)
+            self._report_lost(claim)
+        elif event is not None and self._events.wants(type(event)):
+            self._promised[claim.entry] = event
+        self._wake.set()
+
+    def _give_back(self, claim: Claim) -> None:
+        self.released += 1
+        self._promise(claim, self._settler.release(self._settles, claim))
+
+    def _interrupt(self, claim: Claim, why: Told) -> None:
+        if claim.told is not None or claim.phase is Phase.ENDED:
+            return
+        claim.told = why
+        if claim.phase is Phase.RUNNING and claim.job is not None and claim.slot is not None:
+            claim.job.cancelled = True
+            claim.slot.cancel()
+        elif why == "lost":
+            self._held.pop(claim.entry, None)
+            self._report_lost(claim)
+
+    def _report_lost(self, claim: Claim) -> None:
+        self._events.emit(LeaseLost(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms()))

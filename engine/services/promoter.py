@@ -1,0 +1,79 @@
+"""Promoter: moves jobs whose time has come to where they can run.
+
+Every worker runs one for each queue. It sleeps until the next due time that a step or promotion told it, so a delayed job starts on
+time without anybody polling; several may run at once, since a bite is one atomic call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..errors import StoreError
+from ..events import Events, JobsPromoted
+from ..store.redis_store import RedisStore
+from .base import Service
+
+LONGEST_WAIT = 5.0
+"""Seconds. Something may become due earlier than we were told (its worker died after scheduling it): look this often."""
+MARGIN = 0.001
+"""Seconds past the due time: the server's clock must have reached it, or the look is for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What one pass moved."""
+
+    moved: int = 0
+
+
+class Promoter(Service):
+    """One queue's promoter."""
+
+    period = LONGEST_WAIT
+
+    def __init__(self, queue: str, store: RedisStore, *, clock: Clock, events: Events) -> None:
+        super().__init__(clock, events)
+        self._queue = queue
+        self._store = store
+        self._due_mono: float | None = None
+
+    def status(self) -> str:
+        """When it looks again."""
+        due = "nothing due" if self._due_mono is None else f"next in {max(self._due_mono - self._clock.mono(), 0):.3f} s"
+        return f"{self._queue}: {due}"
+
+    def hear(self, next_due_ms: int, now_ms: int) -> None:
+        """A step saw this next due time (server's clock). Wakes the promoter when it is earlier than what it sleeps for."""
+        due = self._clock.mono() + (next_due_ms - now_ms) / 1000 + MARGIN
+        if self._due_mono is None or due < self._due_mono - MARGIN:
+            self._due_mono = due
+            self.wake()
+
+    async def run_once(self) -> Promotion:
+        """Promote all that is due now, in bites."""
+        if self._due_mono is not None and self._clock.mono() < self._due_mono:
+            return Promotion()  # woken to sleep shorter
+        moved = 0
+        while True:
+            done = await self._store.promote(self._queue)
+            moved += done.moved
+            self._due_mono = None
+            if done.next_due_ms:
+                self._due_mono = self._clock.mono() + max(done.next_due_ms - done.now_ms, 0) / 1000 + MARGIN
+            if not done.next_due_ms or done.next_due_ms > done.now_ms:
+                break
+        if moved:
+            self._events.emit(JobsPromoted(queue=self._queue, count=moved, at_ms=self._clock.now_ms()))
+        return Promotion(moved)
+
+    def next_wait(self) -> float:
+        """Until the next due time, or the longest wait."""
+        if self._due_mono is None:
+            self._due_mono = None
+            return super().next_wait()
+        return min(max(self._due_mono - self._clock.mono(), 0.0), LONGEST_WAIT)
+
+    def _tell(self, error: Exception) -> None:
+        self._due_mono = self._clock.mono() + 0.25 if isinstance(error, StoreError) else None
+        super()._tell(error)

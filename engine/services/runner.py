@@ -1,0 +1,130 @@
+"""Runner: one claim, from the prefetch buffer to the settle that waits for the next call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..clock import Clock
+from ..declared import HandlerSpec, QueueSpec
+from ..errors import BadPayload, UnknownHandler
+from ..events import Event, Events, HandlerUnknown, JobStarted
+from ..job import Body, Job
+from ..outcome import Asked, Release, Rules, Wait, decide
+from ..store.claim import Claim, Phase
+from ..store.redis_store import RedisStore
+from ..store.settles import Settles
+from .executor import Executor
+from .notebook import Notebook
+from .settling import Settler
+
+UNKNOWN_HANDLER_MS = 5_000
+"""A job whose name nobody here knows waits so long: a rolling deploy brings its handler soon, or `engine job` tells why."""
+
+Promise = Callable[[Claim, Event | None], None]
+"""A settle was added for the claim; the event is true once the store has accepted it."""
+
+
+class Runner:
+    """Runs claims of one queue; the pool's slots share one."""
+
+    def __init__(
+        self,
+        spec: QueueSpec,
+        store: RedisStore,
+        *,
+        worker: str,
+        clock: Clock,
+        events: Events,
+        resources: Mapping[type, object],
+        settler: Settler,
+        threads: int,
+        server_now_ms: Callable[[], int],
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._events = events
+        self._settler = settler
+        self._executor = Executor(resources, threads)
+        self._now_ms = server_now_ms
+        self._unknown: set[str] = set()
+
+    async def run(self, claim: Claim, settles: Callable[[], Settles], promise: Promise) -> None:
+        """Run the claim's job once and add its settle. `settles` answers the batch that is being filled at that moment."""
+        try:
+            body = claim.body
+            handler = self._spec.handler(body.name)
+            payload = handler.decode(bytes(body.payload))
+        except UnknownHandler:
+            self._settler.postpone(settles(), claim, UNKNOWN_HANDLER_MS)
+            self._tell_unknown(claim)
+            promise(claim, None)
+            return
+        except BadPayload as error:
+            promise(claim, self._settler.bury_unread(settles(), claim, error, claim.name))
+            return
+        if claim.told == "cancel":
+            promise(claim, self._settler.drop(settles(), claim, "asked before it started"))
+            return
+        if body.expires_at_ms is not None and self._now_ms() > body.expires_at_ms:
+            promise(claim, self._settler.drop(settles(), claim, "expired"))
+            return
+        await self._attempt(claim, handler, body, payload, settles, promise)
+
+    async def _attempt(
+        self, claim: Claim, handler: HandlerSpec, body: Body, payload: Any, settles: Callable[[], Settles], promise: Promise
+    ) -> None:
+        rules = handler.rules if body.attempts is None else Rules(body.attempts, handler.rules.backoff, handler.rules.policy)
+        timeout = handler.timeout if body.timeout is None else body.timeout
+        notebook = Notebook(self._store, self._worker, claim)
+        job = Job(
+            queue=self._spec.name,
+            short_id=claim.id,
+            name=body.name,
+            attempt=claim.envelope.attempt,
+            attempts=rules.attempts,
+            notes=notebook,
+            organization_id=organization_of(payload),
+            remembers=body.has_notes or claim.envelope.stalls > 0,
+        )
+        if self._events.wants(JobStarted):
+            self._events.emit(JobStarted(queue=job.queue, id=job.id, name=job.name, attempt=job.attempt, at_ms=self._now_ms()))
+        claim.slot, claim.job, claim.phase = asyncio.current_task(), job, Phase.RUNNING
+        claim.started_mono = self._clock.mono()
+        # past its timeout, an attempt that can't be cancelled (it blocks the loop) is not renewed any more
+        claim.deadline_mono = claim.started_mono + timeout + self._spec.lease_ms / 1000
+        ending = await self._executor.attempt(claim, handler, payload, job, timeout)
+        seconds = self._clock.mono() - claim.started_mono
+        claim.phase = Phase.ENDED
+        if notebook.has_lines:
+            await notebook.flush()
+        if claim.told == "lost":
+            promise(claim, None)  # write nothing: another attempt owns the job
+            return
+        next_ = decide(job.attempt, rules, ending, self._clock.random())
+        if isinstance(next_, Release) and next_.pause is not None:
+            reason = next_.pause
+            await self._store.link.patient(lambda: self._store.pause(self._spec.name, reason, 0), timeout=None)
+        elif isinstance(next_, Wait) and next_.scope == "queue":
+            delay_ms = next_.delay_ms
+            await self._store.link.patient(lambda: self._store.gate(self._spec.name, delay_ms), timeout=None)
+        if isinstance(ending, Asked):
+            seconds = self._clock.mono() - claim.started_mono
+        promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
+
+    def _tell_unknown(self, claim: Claim) -> None:
+        if claim.name not in self._unknown:  # once a name: the job comes back every few seconds
+            self._unknown.add(claim.name)
+            self._events.emit(HandlerUnknown(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self._now_ms()))
+
+
+def organization_of(payload: Any) -> str | None:
+    """The payload's organisation: `organization_id` of a struct, `organizationId` or `organization_id` of a mapping."""
+    if isinstance(payload, Mapping):
+        value = payload.get("organizationId", payload.get("organization_id"))
+    else:
+        value = getattr(payload, "organization_id", None)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,65 @@
+"""Sweeper: drops what is past its retention: finished jobs, dead jobs, notes, silent workers and producers.
+
+Every worker runs one for each queue, on an idle queue too. Two may run at once: a bite is one script call, so each entry is dropped once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..declared import QueueSpec
+from ..events import Events, Swept
+from ..store.redis_store import RedisStore
+from .base import Service
+
+BITE = 100
+"""Entries a call: well under 2 ms."""
+SILENT_MS = 3_600_000
+"""A worker or producer silent for an hour is forgotten; until then a repeated call of it is recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one pass dropped."""
+
+    finished: int = 0
+    dead: int = 0
+    notes: int = 0
+    workers: int = 0
+    producers: int = 0
+
+
+class Sweeper(Service):
+    """One queue's sweeper."""
+
+    period = 10.0
+
+    def __init__(self, spec: QueueSpec, store: RedisStore, *, clock: Clock, events: Events, silent_ms: int = SILENT_MS) -> None:
+        super().__init__(clock, events)
+        self._spec = spec
+        self._store = store
+        self._silent_ms = silent_ms
+        self._cursor = "0"
+
+    async def run_once(self) -> Sweep:
+        """Drop all that is due, in bites, so that nothing waits long behind it."""
+        spec = self._spec
+        now = await self._store.now_ms(spec.name)
+        finished = dead = 0
+        more, cursor = True, ""
+        while more:
+            bite = await self._store.sweep_done(spec.name, now - spec.keep_completed_ms, keep=spec.keep_completed, limit=BITE, cursor=cursor)
+            finished += bite.dropped
+            more, cursor = bite.is_more, bite.cursor
+        more = True
+        while more:
+            bite = await self._store.sweep_dead(spec.name, now - spec.keep_dead_ms, limit=BITE)
+            dead += bite.dropped
+            more = bite.is_more
+        rest = await self._store.sweep_rest(spec.name, self._silent_ms, limit=BITE, cursor=self._cursor)
+        self._cursor = rest.cursor
+        swept = Sweep(finished, dead, rest.notes, rest.workers, rest.producers)
+        if finished or dead or rest.notes:
+            self._events.emit(Swept(queue=spec.name, completed=finished, dead=dead, notes=rest.notes, at_ms=self._clock.now_ms()))
+        return swept

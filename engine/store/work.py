@@ -1,0 +1,151 @@
+"""Work: what a worker asks of the store. One method a script; each says what the caller does with each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..keys import prefix
+from .base import Verbs, text
+from .settles import Settles
+from .wire import Wire
+
+
+@dataclass(slots=True)
+class StepReply:
+    """What one step answered."""
+
+    status: str
+    """ok; again: this call's first reply was lost, adopt the unknown rows; stale: a later call was answered already."""
+    lost: list[str]
+    rows: list[tuple[str, str, bytes]]
+    """tag, entry, value of each claimed entry"""
+    now_ms: int
+    paused_until_ms: int
+    """-1 not paused, 0 until somebody resumes"""
+    next_due_ms: int
+    drain: bool
+    """True: a suspect waits and it is this worker's turn to run it; claim again once the process holds nothing."""
+    epoch: str
+    """Identity of this queue's data; another one means that it was flushed or lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """What one reclaim did. `cursors` go into the next call, or a dead worker's entries may never be reached."""
+
+    cursors: dict[str, str]
+    moved: int
+    buried: int
+    in_grace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """What one promotion did."""
+
+    moved: int
+    next_due_ms: int
+    now_ms: int
+
+
+class WorkVerbs(Verbs):
+    """The verbs of pool, lease keeper, reclaimer, promoter and heartbeat."""
+
+    async def step(
+        self,
+        wire: Wire,
+        queue: str,
+        worker: str,
+        number: int,
+        want: int,
+        held: int,
+        settles: Settles,
+        done_record: bytes,
+        notes_ttl_ms: int,
+    ) -> StepReply:
+        """Settle and claim in one call; `number` makes a repeat harmless. One call in flight per worker and queue.
+
+        Errors as `Wire.call`; on any of them send the very same call again.
+        Redis: lua/step.lua, one round trip.
+        """
+        reply = await wire.run(
+            "step", prefix(queue), *self._common(), worker, number, want, held, notes_ttl_ms, *settles.args(done_record)
+        )
+        status, lost, rows, now, paused, due, drain, epoch = reply
+        claimed = []
+        for i in range(0, len(rows), 2):
+            tag = rows[i].decode()
+            for entry, fields in rows[i + 1]:
+                claimed.append((tag, entry.decode(), fields[1] if len(fields) > 1 else b""))
+        return StepReply(
+            status.decode(), [e.decode() for e in lost], claimed, int(now), int(paused), int(due), bool(drain), text(epoch)
+        )
+
+    async def renew(self, queue: str, worker: str, entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+        """Make the leases of (tag, entry) pairs young again. Returns the entries that are lost (stop their handlers, write
+        nothing more) and the ids whose cancel was asked (tell their handlers). Redis: lua/renew.lua."""
+        flat = [part for pair in entries for part in pair]
+        lost, asked = await self._run("renew", queue, worker, *flat)
+        return [text(e) for e in lost], [text(i) for i in asked]
+
+    async def reclaim(
+        self, queue: str, worker: str, lease_ms: int, stall_limit: int, cursors: dict[str, str], *, limit: int = 40, grace: bool = True
+    ) -> Reclaimed:
+        """Take entries whose lease ran out away from their worker. Redis: lua/reclaim.lua."""
+        flat = [part for pair in cursors.items() for part in pair]
+        reply = await self._run("reclaim", queue, worker, lease_ms, limit, stall_limit, int(grace), *flat)
+        pairs = [text(x) for x in reply[0]]
+        return Reclaimed(dict(zip(pairs[::2], pairs[1::2], strict=True)), int(reply[1]), int(reply[2]), bool(reply[3]))
+
+    async def promote(self, queue: str, limit: int = 50) -> Promoted:
+        """Move due jobs to where they can run. Redis: lua/promote.lua."""
+        moved, due, now = await self._run("promote", queue, limit)
+        return Promoted(int(moved), int(due), int(now))
+
+    async def heartbeat(self, queue: str, worker: str, description: bytes) -> tuple[int, int]:
+        """Say that the worker lives; returns the server's now_ms and how many workers do. Redis: lua/heartbeat.lua."""
+        now, seen = await self._run("heartbeat", queue, worker, description)
+        return int(now), int(seen)
+
+    async def leave(self, queue: str, worker: str) -> None:
+        """Forget the worker: its row, its call number, and its consumer when nothing is pending for it."""
+        await self._run("heartbeat", queue, worker, b"")
+
+    async def note(self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str, value: bytes, log_lines: int = 100) -> bool:
+        """Keep progress, a log line or a step's result of an active job. False: the lease is lost, write nothing more.
+
+        Redis: lua/note.lua.
+        """
+        return bool(await self._run("note", queue, worker, tag, entry, job_id, field, value, log_lines))
+
+    async def note_of(self, queue: str, job_id: str, field: str) -> bytes | None:
+        """What `note` kept under a field, None when nothing."""
+        found: bytes | None = await self.link.call("HGET", f"{prefix(queue)}notes:{job_id}", field, queue=queue)
+        return found
+
+    async def last_ids(self, queue: str) -> dict[str, str]:
+        """The newest ids of `bell` and `control`, from which to listen on; '0-0' when there is none yet."""
+        found = {}
+        for name in ("bell", "control"):
+            rows: Any = await self.link.call("XREVRANGE", prefix(queue) + name, "+", "-", "COUNT", 1, queue=queue)
+            found[name] = text(rows[0][0]) if rows else "0-0"
+        return found
+
+    async def last_call(self, queue: str, worker: str) -> int:
+        """Number of the last step of this worker that took effect, 0 when none is known."""
+        row = await self.link.call("HGET", prefix(queue) + "meta", "w:" + worker, queue=queue)
+        return int(row.partition(b"|")[0]) if row else 0
+
+    async def server_epoch(self) -> str:
+        """Which server process answers: another one after a restart or a failover."""
+        info = text(await self.link.call("INFO", "server"))
+        return next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("run_id:")), "")
+
+    async def now_ms(self, queue: str = "") -> int:
+        """The server's clock, epoch milliseconds; the clock that decides when a job is due."""
+        if self._test_now_ms is not None:
+            return self._test_now_ms()
+        seconds, micros = await self.link.call("TIME", queue=queue)
+        return int(seconds) * 1000 + int(micros) // 1000

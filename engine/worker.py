@@ -1,0 +1,251 @@
+"""Worker: one process that runs jobs. Puts the services together; owns the order of starting and stopping.
+
+Stopping: claiming ends, what was not started is given back, handlers get the drain time, the rest are cancelled and released
+with their attempt, leases are renewed until the last handler is gone, then the worker leaves and the connection closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from . import __version__
+from .app import Engine
+from .errors import StoreError
+from .events import LoopBlocked, WorkerDraining, WorkerStarted, WorkerStopped
+from .services.base import Service
+from .services.bell import Bell
+from .services.desk import Desk
+from .services.heartbeat import Heartbeat
+from .services.holdings import Holdings
+from .services.lease_keeper import LeaseKeeper, Reports
+from .services.outage import Outage
+from .services.pool import Pool
+from .services.promoter import Promoter
+from .services.reclaimer import Reclaimer
+from .services.sweeper import Sweeper
+from .store.redis_store import RedisStore
+
+CANCEL_GRACE = 2.0
+"""Seconds a cancelled handler gets to wind up before the worker leaves without it."""
+LEAVE_TIMEOUT = 2.0
+"""Seconds for the last calls of a stopping worker; with the server away, leases lapse by themselves."""
+
+
+class Worker:
+    """Runs jobs of the given queues until `stop`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        queues: Sequence[str] = (),
+        concurrency: int | None = None,
+        slots: int | None = None,
+        burst: bool = False,
+        drain_timeout: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        self._engine = engine
+        self._clock = engine.clock
+        self._events = engine.events
+        self._specs = [engine.spec(q) for q in (queues or list(engine.queues))]
+        self._concurrency = concurrency
+        self._slots = slots
+        self._burst = burst
+        self._drain_timeout = drain_timeout
+        self.name = name or f"{platform.node()}:{os.getpid()}:{int(self._clock.random() * 2**24):06x}"
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._pools: dict[str, Pool] = {}
+        self._services: list[Service] = []
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.name} {list(self._pools.values())}>"
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The pools, by queue, while it runs."""
+        return self._pools
+
+    def stop(self) -> None:
+        """Drain and leave. A second call cancels what still runs at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> bool:
+        """Run until stopped (or, with `burst`, until nothing is left). True when every handler ended by itself.
+
+        Raises:
+            StoreError: the server can't be used at the start. Later outages are waited for.
+        """
+        async with self._engine, AsyncExitStack() as stack:
+            resources = await self._enter_lifespans(stack)
+            store = self._engine.connection.store
+            holdings = Holdings()
+            outage = Outage(self._clock, self._events)
+            self._build(store, holdings, outage, resources)
+            keeper = self._keeper(holdings)
+            bell = next(s for s in self._services if isinstance(s, Bell))
+            await bell.begin()
+            keeper.start()
+            slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
+            self._events.emit(
+                WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms())
+            )
+            try:
+                drained = await self._work()
+            finally:
+                await keeper.stop()
+                await bell.close()
+            await self._leave(store)
+            released = sum(pool.released for pool in self._pools.values())
+            self._events.emit(WorkerStopped(worker=self.name, drained=drained, released=released, at_ms=self._clock.now_ms()))
+            return drained
+
+    # --- putting together --------------------------------------------------------------------------------------------
+
+    async def _enter_lifespans(self, stack: AsyncExitStack) -> dict[type, object]:
+        resources: dict[type, object] = {}
+        for lifespan in self._engine.lifespans:
+            value = await stack.enter_async_context(lifespan())
+            for resource in value if isinstance(value, tuple) else (value,):
+                if resource is not None:
+                    resources[type(resource)] = resource
+        return resources
+
+    def _build(self, store: RedisStore, holdings: Holdings, outage: Outage, resources: Mapping[type, object]) -> None:
+        clock, events = self._clock, self._events
+        desk = Desk(self._slots) if self._slots else None
+        for spec in self._specs:
+            promoter = Promoter(spec.name, store, clock=clock, events=events)
+            self._pools[spec.name] = Pool(
+                spec,
+                store,
+                worker=self.name,
+                clock=clock,
+                events=events,
+                holdings=holdings,
+                outage=outage,
+                resources=resources,
+                concurrency=self._concurrency,
+                desk=desk,
+                on_due=promoter.hear,
+            )
+            self._services += [
+                promoter,
+                Reclaimer(spec, store, worker=self.name, clock=clock, events=events),
+                Sweeper(spec, store, clock=clock, events=events),
+            ]
+        slots = [(pool.spec, pool.concurrency) for pool in self._pools.values()]
+        self._services.append(
+            Heartbeat(slots, store, worker=self.name, version=__version__, holdings=holdings, clock=clock, events=events)
+        )
+        self._services.append(
+            Bell(
+                store,
+                list(self._pools),
+                clock=clock,
+                events=events,
+                outage=outage,
+                on_ring=lambda queue: self._pools[queue].look(),
+                on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
+            )
+        )
+
+    def _keeper(self, holdings: Holdings) -> LeaseKeeper:
+        def lost(queue: str, entries: set[str]) -> None:
+            held = holdings.of(queue)
+            self._pools[queue].tell([held[e] for e in entries if e in held], "lost")
+
+        return LeaseKeeper(
+            holdings,
+            self._engine.connection.new_store,
+            {spec.name: spec.lease_ms for spec in self._specs},
+            worker=self.name,
+            clock=self._clock,
+            reports=Reports(lost=lost, asked=self._asked, blocked=self._blocked),
+        )
+
+    def _asked(self, queue: str, job_ids: set[str]) -> None:
+        pool = self._pools[queue]
+        pool.tell(pool.held_by_ids(job_ids), "cancel")
+
+    def _blocked(self, seconds: float, where: str) -> None:
+        # from the keeper's thread and at once: the loop may never come back to tell it
+        self._events.emit(LoopBlocked(worker=self.name, seconds=seconds, where=where, at_ms=self._clock.now_ms()))
+
+    # --- working and stopping ----------------------------------------------------------------------------------------
+
+    async def _work(self) -> bool:
+        async with asyncio.TaskGroup() as group:
+            for service in self._services:
+                group.create_task(service.run(), name=repr(service))
+            pools = [group.create_task(pool.run(), name=f"{pool.spec.name}/pool") for pool in self._pools.values()]
+            if self._burst:
+                group.create_task(self._watch_for_end(), name="burst")
+            stopped = group.create_task(self._stop.wait(), name="stop")
+            await asyncio.wait({stopped, *pools}, return_when=asyncio.FIRST_COMPLETED)  # a pool ends early only by an error
+            self._stop.set()
+            drained = await self._drain(set(pools))
+            for service in self._services:
+                service.stop()
+            for service in self._services:
+                if isinstance(service, Bell):
+                    await service.close()
+        return drained
+
+    async def _drain(self, pools: set[asyncio.Task[None]]) -> bool:
+        self._events.emit(WorkerDraining(worker=self.name, at_ms=self._clock.now_ms()))
+        for pool in self._pools.values():
+            pool.stop()
+        limit = self._engine.settings.drain_timeout if self._drain_timeout is None else self._drain_timeout
+        if await self._ended(pools, limit, or_hurry=True):
+            return True
+        for pool in self._pools.values():
+            pool.cancel_running()
+        if not await self._ended(pools, CANCEL_GRACE):
+            for pool in self._pools.values():
+                pool.abandon()
+            if not await self._ended(pools, LEAVE_TIMEOUT):
+                for task in pools:
+                    task.cancel()
+        return False
+
+    async def _ended(self, pools: set[asyncio.Task[None]], seconds: float, *, or_hurry: bool = False) -> bool:
+        """Wait until all pools have ended; False when time is up, or a second `stop` came."""
+        deadline = self._clock.mono() + seconds
+        hurry = {asyncio.ensure_future(self._hurry.wait())} if or_hurry else set()
+        try:
+            while pending := {task for task in pools if not task.done()}:
+                left = deadline - self._clock.mono()
+                if left <= 0 or any(h.done() for h in hurry):
+                    return False
+                await asyncio.wait(pending | hurry, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        finally:
+            for future in hurry:
+                future.cancel()
+
+    async def _watch_for_end(self) -> None:
+        """Burst: stop once no job is left that could run by itself soon."""
+        store = self._engine.connection.store
+        while not self._stop.is_set():
+            if all(pool.is_idle for pool in self._pools.values()):
+                counts = [await store.counts(queue) for queue in self._pools]
+                if not any(c.waiting + c.active + c.retrying + c.blocked for c in counts):
+                    self.stop()
+                    return
+            await self._clock.sleep(0.05)
+
+    async def _leave(self, store: RedisStore) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                for queue in self._pools:
+                    await store.leave(queue, self.name)
+        except (StoreError, TimeoutError):
+            return  # the server is away; the sweepers of others forget this worker
