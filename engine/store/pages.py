@@ -223,3 +223,17 @@ class PageVerbs(Verbs):
             looked += len(found)
             start = f"({found[-1][0]}"
         return None
+
+    async def count_older(self, queue: str, state: State, before_ms: int, cursor: str) -> tuple[int, str]:
+        """How many dead, completed or cancelled jobs ended before `before_ms`, a bite at a time: (jobs, next cursor or '')."""
+        key = prefix(queue) + ("dead" if state is State.DEAD else "done")
+        start = f"({cursor}" if cursor else "-"
+        limit = LARGEST_PAGE
+        found = entries(await self.link.call("XRANGE", key, start, f"({before_ms}", "COUNT", limit, queue=queue))
+        jobs = 0
+        for _, fields in found:
+            if state is State.DEAD or (state is State.CANCELLED and "x" in fields):
+                jobs += 1
+            elif state is State.COMPLETED and "r" in fields:
+                jobs += int(fields["n"])
+        return jobs, found[-1][0] if len(found) == limit else ""

@@ -5,6 +5,7 @@ Nothing here writes, so a monitor can't change what it watches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..job import State
@@ -95,6 +96,18 @@ class ReadVerbs(PageVerbs, ServerVerbs):
             is_cancel_asked=bool(int(asked)),
             notes=pairs(notes),
         )
+
+    async def results(self, queue: str, job_ids: Sequence[str]) -> dict[str, bytes]:
+        """The packed results that are still kept of these completed jobs."""
+        if not job_ids:
+            return {}
+        noted = await self.link.call("ZMSCORE", prefix(queue) + "noted", *job_ids, queue=queue)
+        found = {}
+        for job_id, kept in zip(job_ids, noted, strict=True):
+            if kept is not None:  # most jobs return nothing, so most are not asked for
+                result = await self.link.call("HGET", f"{prefix(queue)}notes:{job_id}", "result", queue=queue)
+                found.update({job_id: result} if result is not None else {})
+        return found
 
     async def workers(self, queue: str, now_ms: int) -> list[WorkerRow]:
         """Every worker of the queue that has not been forgotten, by name; `now_ms` (the server's) says which are alive."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.job import AttemptRecord, Body, encode_payload, pack_body
+from engine.keys import prefix
+from engine.store.base import text
 from engine.store.claim import Claim
 from engine.store.producing import Entry
 from engine.store.rows import Death
 from engine.store.settles import Settles
-from engine.store.wire import Wire
 
 if TYPE_CHECKING:
     from engine.store.redis_store import RedisStore
@@ -30,6 +31,14 @@ async def enqueue(
     return [one.id for one in added]
 
 
+async def foreign(store: RedisStore, queue: str, value: bytes) -> str:
+    """Put bytes that are no job among the waiting ones, counted as enqueued so that the law of conservation holds; its id."""
+    await enqueue(store, queue)  # makes the stream and its group
+    entry = text(await store.link.call("XADD", f"{prefix(queue)}ready:5", "*", "j", value))
+    await store.link.call("HINCRBY", f"{prefix(queue)}meta", "enqueued", 1)
+    return entry
+
+
 @dataclass(slots=True)
 class Hand:
     """A worker by hand: claims and settles exactly when the test says so."""
@@ -39,22 +48,21 @@ class Hand:
     name: str = "hand"
     calls: int = 0
     settles: Settles = field(default_factory=Settles)
-    wire: Wire = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.wire = self.store.link.new_wire(self.queue)
 
     async def step(self, want: int = 0, record: bytes = b"") -> list[Claim]:
         """One call: settle what was said, claim up to `want`."""
+        return [Claim.read(self.queue, tag, entry, value, 0.0) for tag, entry, value in await self.claim_only(want, record)]
+
+    async def claim_only(self, want: int, record: bytes = b"") -> list[tuple[str, str, bytes]]:
+        """As `step`, with the claimed entries unread: tag, entry, value."""
         self.calls += 1
         settles, self.settles = self.settles, Settles()
-        reply = await self.store.step(self.wire, self.queue, self.name, self.calls, want, 0, settles, record, 60_000)
-        return [Claim.read(self.queue, tag, entry, value, 0.0) for tag, entry, value in reply.rows]
-
-    async def claim_only(self, want: int) -> None:
-        """Claim up to `want` entries, readable or not, and keep them."""
-        self.calls += 1
-        await self.store.step(self.wire, self.queue, self.name, self.calls, want, 0, self.settles, b"", 60_000)
+        wire = self.store.link.new_wire(self.queue)
+        try:
+            reply = await self.store.step(wire, self.queue, self.name, self.calls, want, 0, settles, record, 60_000)
+        finally:
+            await wire.drop()
+        return reply.rows
 
     async def complete(self, *claims: Claim, run_ms: int = 5) -> None:
         """Settle as completed, with the packed record that a worker writes."""
@@ -70,11 +78,12 @@ class Hand:
         )
         await self.step()
 
-    async def bury(self, claim: Claim, *, fingerprint: str = "abc123", kind: str = "OSError", message: str = "no way") -> None:
+    async def bury(self, *claims: Claim, fingerprint: str = "abc123", kind: str = "OSError", message: str = "no way") -> None:
         """Settle as dead, with everything a worker writes down."""
-        body = _with(claim, "dead", f"{kind}: {message}")
-        death = Death(kind, message, "Traceback ...", fingerprint, "attempts used up", body.history, self.name, "org-1", 0)
-        self.settles.bury(claim, msgspec.msgpack.encode(death), fingerprint, "attempts used up", claim.repacked(body=body))
+        for claim in claims:
+            body = _with(claim, "dead", f"{kind}: {message}")
+            death = Death(kind, message, "Traceback ...", fingerprint, "attempts used up", body.history, self.name, "org-1", 0)
+            self.settles.bury(claim, msgspec.msgpack.encode(death), fingerprint, "attempts used up", claim.repacked(body=body))
         await self.step()
 
 
@@ -89,7 +98,5 @@ async def dead(store: RedisStore, queue: str, n: int = 1, **how: Any) -> list[st
     hand = Hand(store, queue, f"killer-{next(_producers)}")
     ids = await enqueue(store, queue, n)
     while claims := await hand.step(want=min(n, 50)):
-        for claim in claims:
-            await hand.bury(claim, **how)
-    await hand.wire.drop()
+        await hand.bury(*claims, **how)
     return ids

@@ -11,7 +11,7 @@ from engine.keys import prefix
 from engine.store.acts import Removal
 from engine.store.rows import Place
 
-from .seed import Hand, dead, enqueue
+from .seed import Hand, dead, enqueue, foreign
 
 if TYPE_CHECKING:
     from engine.store.redis_store import RedisStore
@@ -69,12 +69,11 @@ async def test_a_dead_job_is_deleted_not_cancelled(store: RedisStore, queue: str
     (job_id,) = await dead(store, queue)
     assert await store.cancel(queue, job_id, "typo") is Removal.DEAD
     assert await store.delete(queue, job_id, "typo") is Removal.DONE
-    assert (await store.page(queue, State.DEAD)).rows == []
+    assert await ids_in(store, queue, State.DEAD) == []
 
 
 async def test_an_unreadable_entry_that_waits_can_be_deleted(store: RedisStore, queue: str) -> None:
-    await enqueue(store, queue)
-    entry = (await store.link.call("XADD", f"{prefix(queue)}ready:5", "*", "j", b"\xff no envelope")).decode()
+    entry = await foreign(store, queue, b"\xff no envelope")
     assert await store.delete(queue, entry, "garbage") is Removal.DONE
     assert len((await store.page(queue, State.WAITING)).rows) == 1
 
@@ -159,8 +158,7 @@ async def test_only_the_newest_records_are_kept(store: RedisStore, queue: str) -
 
 async def test_old_dead_jobs_go_with_all_that_led_to_them(store: RedisStore, queue: str) -> None:
     await dead(store, queue, 3)
-    await enqueue(store, queue)
-    await store.link.call("XADD", f"{prefix(queue)}ready:5", "*", "j", b"\xff no envelope")
+    await foreign(store, queue, b"\xff no envelope")
     await Hand(store, queue).claim_only(2)
     await store.reclaim(queue, "rescuer", 0, 0, {}, grace=False)  # buries the unreadable one, and the other at its first stall
     now_ms = (await store.counts(queue)).now_ms
@@ -170,7 +168,7 @@ async def test_old_dead_jobs_go_with_all_that_led_to_them(store: RedisStore, que
         dropped += bite.dropped
     assert dropped == 5
     assert await store.link.call("HLEN", f"{prefix(queue)}where") == 0
-    assert (await store.page(queue, State.DEAD)).rows == []
+    assert await ids_in(store, queue, State.DEAD) == []
 
 
 async def test_silent_workers_are_forgotten_unless_they_hold_something(store: RedisStore, queue: str) -> None:
