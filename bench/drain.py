@@ -10,7 +10,6 @@ Server and worker share the machine's cores; compare ratios of one run, not figu
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import json
 import platform
@@ -112,20 +111,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="drain-") as directory:
         for _ in range(options.runs):
             results.append(
-                run_one(str(Path(directory) / "data"), options.jobs, options.keys, options.concurrency, options.fsync, options.url)
+                run_one(
+                    str(Path(directory) / "data"), options.jobs, options.keys, options.concurrency, options.fsync, options.url
+                )
             )
     middle = {field: statistics.median(r[field] for r in results) for field in results[0]}
     rates = sorted(r["jobs_per_second"] for r in results)
     if options.json:
         print(json.dumps({"median": middle, "runs": results, "settings": vars(options)}))
         return
-    print(f"{platform.python_implementation()} {platform.python_version()}, {options.jobs:,} no-op jobs, pool of {options.concurrency},")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {options.jobs:,} no-op jobs, pool of {options.concurrency},"
+    )
     print(f"one process, append-only file {options.fsync}, {options.keys or 'no'} ordering keys; median of {options.runs} runs")
     print(f"  drain      {middle['jobs_per_second']:>9,.0f} jobs/s   (from {rates[0]:,.0f} to {rates[-1]:,.0f})")
     print(f"  enqueue    {middle['enqueued_per_second']:>9,.0f} jobs/s   in calls of 100")
     print(f"  calls      {middle['steps_per_job']:>9.3f} a job     script calls, all services included")
     print(f"  commands   {middle['commands_per_job']:>9.2f} a job     inside scripts included")
-    print(f"  waiting    {middle['bytes_per_waiting_job']:>9.0f} bytes     a job: payload {middle['payload_bytes']:.0f} + {middle['overhead_bytes']:.0f}")
+    print(
+        f"  waiting    {middle['bytes_per_waiting_job']:>9.0f} bytes     a job: payload {middle['payload_bytes']:.0f} + {middle['overhead_bytes']:.0f}"
+    )
 
 
 def run_one(directory: str, jobs: int, keys: int, concurrency: int, fsync: str, url: str | None) -> dict[str, Any]:

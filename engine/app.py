@@ -146,7 +146,12 @@ class Queue:
                 dedup_window_ms=base.dedup_window_ms if dedup_window is None else int(dedup_window * 1000),
                 priority=base.priority if priority is None else priority,
             )
-            EnqueueOptions(priority=spec.priority, attempts=spec.rules.attempts, timeout=spec.timeout, dedup_window=spec.dedup_window_ms / 1000)
+            EnqueueOptions(
+                priority=spec.priority,
+                attempts=spec.rules.attempts,
+                timeout=spec.timeout,
+                dedup_window=spec.dedup_window_ms / 1000,
+            )
             base.handlers[name] = spec
             return spec
 
@@ -184,8 +189,8 @@ class Engine:
     """An application's queues, and its connection while it is entered.
 
     Args:
-        url: the server (`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). None: REDIS_URL and the other
-            settings of the environment; with nothing configured, the embedded server in `.engine/`.
+        url: the server (`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). None: REDIS_URL and the
+            other settings of the environment; with nothing configured, the embedded server in `.engine/`.
         settings: all settings at once; None reads the environment when the engine is entered.
     """
 
@@ -275,7 +280,8 @@ class Engine:
 
         It may yield one resource, or a tuple of several. Declared ones are entered in order and left in reverse.
         """
-        self.lifespans.append(asynccontextmanager(fn) if inspect.isasyncgenfunction(fn) else fn)
+        made: Any = asynccontextmanager(fn) if inspect.isasyncgenfunction(fn) else fn
+        self.lifespans.append(made)
         return fn
 
     # --- connecting --------------------------------------------------------------------------------------------------
@@ -379,4 +385,3 @@ def _options(options: Mapping[str, Any]) -> EnqueueOptions:
 
 def _ms(value: float | str) -> int:
     return int((parse_duration(value) if isinstance(value, str) else value) * 1000)
-

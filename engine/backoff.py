@@ -70,7 +70,9 @@ class Fixed:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seconds <= MAX_DELAY:
-            raise ConfigError(f"Fixed({self.seconds}) is no backoff: seconds are between 0 and {MAX_DELAY:.0f}", setting="backoff")
+            raise ConfigError(
+                f"Fixed({self.seconds}) is no backoff: seconds are between 0 and {MAX_DELAY:.0f}", setting="backoff"
+            )
 
     def __call__(self, attempt: int) -> float:
         return float(self.seconds)

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from .backoff import Backoff, Exponential
+from .backoff import Backoff
 from .errors import BadPayload, ConfigError, UnknownHandler
 from .job import Job
 from .keys import check_job_name, check_key, check_queue, shown
-from .outcome import Policy, Rules
+from .outcome import Discard, Outcome, PauseQueue, Policy, Rules
 
 DAY_MS = 86_400_000
 
@@ -50,7 +50,11 @@ class QueueSpec:
         checks = (
             (isinstance(self.priority, int) and 1 <= self.priority <= 9, "priority", "a whole number from 1 (first) to 9 (last)"),
             (isinstance(self.concurrency, int) and 1 <= self.concurrency <= 1000, "concurrency", "a whole number from 1 to 1000"),
-            (isinstance(self.rules.attempts, int) and 1 <= self.rules.attempts <= 1000, "attempts", "a whole number from 1 to 1000"),
+            (
+                isinstance(self.rules.attempts, int) and 1 <= self.rules.attempts <= 1000,
+                "attempts",
+                "a whole number from 1 to 1000",
+            ),
             (0 < self.timeout <= 7 * 86_400, "timeout", "seconds above 0, at most 7 days"),
             (1000 <= self.lease_ms <= 3_600_000, "lease", "seconds from 1 to 3600"),
             (isinstance(self.stall_limit, int) and 0 <= self.stall_limit <= 100, "stall_limit", "a whole number from 0 to 100"),
@@ -96,6 +100,8 @@ class HandlerSpec:
     payload_type: Any = field(init=False)
     injected: tuple[tuple[str, Any], ...] = field(init=False)
     """Parameters besides the payload: name and type. `Job` gets the job, anything else a resource of the lifespan."""
+    job_parameter: str | None = field(init=False)
+    """Name of the `Job` parameter when it is the only one besides the payload, which is the usual case."""
     result_type: Any = field(init=False)
     _decode: Callable[[bytes], Any] = field(init=False, repr=False)
 
@@ -123,6 +129,7 @@ class HandlerSpec:
                     setting="handler",
                 )
         self.injected = tuple(injected)
+        self.job_parameter = injected[0][0] if len(injected) == 1 and injected[0][1] is Job else None
         self.result_type = hints.get("return", Any)
         try:
             self._decode = msgspec.msgpack.Decoder(self.payload_type).decode
@@ -130,7 +137,9 @@ class HandlerSpec:
             raise ConfigError(f"handler {self.name!r}: payload type can't be decoded: {error}", setting="handler") from error
         for key in (self.ordering_key, self.dedup_key):
             if isinstance(key, str) and not _has_field(self.payload_type, key):
-                raise ConfigError(f"handler {self.name!r}: payload {_name(self.payload_type)} has no field {key!r}", setting="ordering_key")
+                raise ConfigError(
+                    f"handler {self.name!r}: payload {_name(self.payload_type)} has no field {key!r}", setting="ordering_key"
+                )
 
     def decode(self, data: bytes) -> Any:
         """Raw msgpack -> payload.
@@ -163,7 +172,8 @@ class HandlerSpec:
                 value = next((r for t, r in resources.items() if isinstance(wanted, type) and issubclass(t, wanted)), None)
             if value is None:
                 raise ConfigError(
-                    f"handler {self.name!r} asks for a {_name(wanted)} ({name}), but no @engine.lifespan provides one", setting="lifespan"
+                    f"handler {self.name!r} asks for a {_name(wanted)} ({name}), but no @engine.lifespan provides one",
+                    setting="lifespan",
                 )
             found[name] = value
         return found
@@ -174,7 +184,9 @@ def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target)
     except NameError as error:
-        raise ConfigError(f"handler {name!r}: {error}; its annotations must be importable at module level", setting="handler") from error
+        raise ConfigError(
+            f"handler {name!r}: {error}; its annotations must be importable at module level", setting="handler"
+        ) from error
 
 
 def _plain(hint: Any) -> Any:
@@ -216,10 +228,20 @@ def rules_from(attempts: int | None, backoff: Backoff | None, policy: Policy | N
     for cls in policy or {}:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise ConfigError(f"policy: {shown(cls)} is no exception class", setting="policy")
+    for meaning in (policy or {}).values():
+        usable = (
+            isinstance(meaning, Outcome)
+            or meaning in (Discard, PauseQueue)
+            or (callable(meaning) and not isinstance(meaning, type))
+        )
+        if not usable:
+            raise ConfigError(
+                f"policy: {shown(meaning)} is no outcome (Retry(...), Snooze(...), Discard), and no backoff", setting="policy"
+            )
     if backoff is not None and not callable(backoff):
         raise ConfigError(f"backoff: {shown(backoff)} is neither Exponential, Fixed nor a callable", setting="backoff")
     return Rules(
         attempts=base.attempts if attempts is None else attempts,
-        backoff=(base.backoff or Exponential()) if backoff is None else backoff,
+        backoff=base.backoff if backoff is None else backoff,
         policy=base.policy if policy is None else {**base.policy, **policy},
     )

@@ -56,7 +56,14 @@ class Enqueuing:
     """Checks, encodes and enqueues; everything that enqueues goes through here."""
 
     def __init__(
-        self, producer: Producer, results: Results, queues: Mapping[str, QueueSpec], *, clock: Clock, events: Events, max_payload: int
+        self,
+        producer: Producer,
+        results: Results,
+        queues: Mapping[str, QueueSpec],
+        *,
+        clock: Clock,
+        events: Events,
+        max_payload: int,
     ) -> None:
         self._producer = producer
         self._results = results
@@ -122,12 +129,17 @@ class Enqueuing:
         limit = spec.max_payload if spec else self._max_payload
         if len(data) > limit:
             raise PayloadTooLarge(
-                f"payload of {name!r} is {len(data):,} bytes, at most {limit:,} are allowed on {queue!r}: store it elsewhere and enqueue a reference",
+                f"payload of {name!r} is {len(data):,} bytes, at most {limit:,} are allowed on {queue!r}: "
+                "store it elsewhere and enqueue a reference",
                 size=len(data),
                 limit=limit,
             )
         window = options.dedup_window
-        window_ms = int(window * 1000) if window else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else 86_400_000)
+        window_ms = (
+            int(window * 1000)
+            if window
+            else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else 86_400_000)
+        )
         priority = options.priority or (handler.priority if handler else spec.priority if spec else 5)
         expires = None if options.expires_after is None else self._clock.now_ms() + int(options.expires_after * 1000)
         return Entry(

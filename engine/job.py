@@ -182,7 +182,19 @@ MAX_STEP_BYTES = 65_536
 class Job:
     """What a handler may know of, and do with, the job it runs."""
 
-    __slots__ = ("_notes", "_organization_id", "_remembers", "attempt", "attempts", "cancelled", "enqueued_at_ms", "name", "noted", "queue", "short_id")
+    __slots__ = (
+        "_notes",
+        "_organization_id",
+        "_remembers",
+        "attempt",
+        "attempts",
+        "cancelled",
+        "enqueued_at_ms",
+        "name",
+        "noted",
+        "queue",
+        "short_id",
+    )
 
     def __init__(
         self,

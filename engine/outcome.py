@@ -74,9 +74,9 @@ class PauseQueue(Outcome):
         self.reason = reason
 
 
-Policy = Mapping[type[BaseException], Outcome | type[Outcome] | Backoff]
-"""Exception class -> what it means: an outcome (`Discard("bad number")`), or a backoff for its retries. The class nearest to
-the exception's own in its MRO wins."""
+Policy = Mapping[type[BaseException], Outcome | type[Discard] | type[PauseQueue] | Backoff]
+"""Exception class -> what it means: an outcome (`Snooze(60)`, `Discard("bad number")`, or the bare class `Discard`, which takes
+the exception's words), or a backoff for its retries. The class nearest to the exception's own in its MRO wins."""
 
 
 # --- how an attempt ended --------------------------------------------------------------------------------------------
@@ -204,8 +204,8 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
     for cls in type(error).__mro__:
         if cls in policy:
             found = policy[cls]
-            if isinstance(found, type) and issubclass(found, Outcome):
-                return found(str(error)) if found in (Discard, PauseQueue) else Retry()
+            if isinstance(found, type):  # a bare class: made with the error's own words
+                return Discard(str(error)) if issubclass(found, Discard) else PauseQueue(str(error))
             return found
     return None
 
@@ -227,7 +227,7 @@ def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome |
     backoff = meaning if meaning is not None and not isinstance(meaning, Outcome) else rules.backoff
     try:
         seconds = delay_seconds(backoff, attempt, random)
-    except Exception:  # the user's callable; see decide's docstring
+    except Exception:  # noqa: BLE001 - the user's callable; see decide's docstring
         seconds = delay_seconds(Exponential(), attempt, random)
     return TryAgain(_ms(seconds), error)
 

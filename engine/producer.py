@@ -94,7 +94,7 @@ class Producer:
                 batch, lane.waiting = lane.waiting[:taken], lane.waiting[taken:]
                 try:
                     answers = await self._send(lane, [e for entries, _ in batch for e in entries])
-                except Exception as error:  # each waiting caller gets it; this coroutine has no caller of its own
+                except Exception as error:  # noqa: BLE001 - each waiting caller gets it; this coroutine has no caller of its own
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(error)
@@ -132,5 +132,7 @@ class Producer:
             ) from error
         except StoreRefused as error:
             if error.code == "FULL":
-                raise StoreRefused(f"queue {lane.queue!r} is full: {error}. Wait until some have run, or raise max_waiting", code="FULL") from error
+                raise StoreRefused(
+                    f"queue {lane.queue!r} is full: {error}. Wait until some have run, or raise max_waiting", code="FULL"
+                ) from error
             raise

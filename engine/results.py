@@ -35,14 +35,18 @@ class Results:
         mine.append(future)  # before asking the store: its end may be told before its answer is here
         try:
             async with asyncio.timeout(timeout):
-                state, start, result = await self._store.link.patient(lambda: self._store.await_end(queue, job_id), timeout=timeout)
+                state, start, result = await self._store.link.patient(
+                    lambda: self._store.await_end(queue, job_id), timeout=timeout
+                )
                 if state == "waiting":
                     self._listen(queue, start)
                     state = await future
                     _, _, result = await self._store.await_end(queue, job_id)
                 return await self._conclude(queue, job_id, state, result)
         except TimeoutError:
-            raise ResultTimeout(f"{queue}/{job_id} had not ended after {timeout} s; it goes on", job_id=f"{queue}/{job_id}") from None
+            raise ResultTimeout(
+                f"{queue}/{job_id} had not ended after {timeout} s; it goes on", job_id=f"{queue}/{job_id}"
+            ) from None
         finally:
             mine.remove(future)
             if not mine:
@@ -72,7 +76,9 @@ class Results:
         try:
             while any(self._waiting.get(queue, {}).values()):
                 try:
-                    reply = await wire.call("XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + 2)
+                    reply = await wire.call(
+                        "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + 2
+                    )
                 except StoreError:
                     await self._clock.sleep(0.25)
                     continue

@@ -94,9 +94,7 @@ class Worker:
             await bell.begin()
             keeper.start()
             slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
-            self._events.emit(
-                WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms())
-            )
+            self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms()))
             try:
                 drained = await self._work()
             finally:

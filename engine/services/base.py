@@ -50,7 +50,7 @@ class Service(ABC):
                 self._failed = False
             except StoreError as error:
                 self._tell(error)
-            except Exception as error:  # the service loop outlives its passes: one bad entry must not stop the duty
+            except Exception as error:  # noqa: BLE001 - the service loop outlives its passes: one bad entry must not stop the duty
                 self._tell(error)
             await self._pause()
 

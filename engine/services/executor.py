@@ -18,6 +18,7 @@ from ..errors import EngineError
 from ..job import Job
 from ..outcome import Asked, Ending, Raised, Returned, Stopped, TimedOut
 from ..store.claim import Claim
+from .slot import Slot
 
 
 class HandlerCancelled(EngineError):
@@ -36,40 +37,47 @@ class Executor:
         # twice the slots: a thread whose attempt timed out can't be killed and keeps its place until it returns
         self._limiter = CapacityLimiter(max(threads * 2, 2))
 
-    async def attempt(self, claim: Claim, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
+    async def attempt(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
         """Run the handler once, `timeout` seconds at most. Never raises, unless the slot itself is being ended."""
+        slot.begin(timeout)
         try:
-            arguments = handler.arguments(job, self._resources) if handler.injected else {}
-            async with asyncio.timeout(timeout) as limit:
-                if handler.is_async:
-                    value = await handler.fn(payload, **arguments)
-                else:
-                    call = functools.partial(handler.fn, payload, **arguments)
-                    value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
-        except TimeoutError as error:
-            return TimedOut(timeout) if limit.expired() else Raised(error)
+            if handler.job_parameter is not None:
+                arguments: dict[str, object] = {handler.job_parameter: job}
+            else:
+                arguments = handler.arguments(job, self._resources)
+            if handler.is_async:
+                value = await handler.fn(payload, **arguments)
+            else:
+                call = functools.partial(handler.fn, payload, **arguments)
+                value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
         except asyncio.CancelledError:
-            return self._cancelled(claim)
+            return self._cancelled(claim, slot, timeout)
         except SystemExit as error:
             return Raised(HandlerExited(f"the handler called sys.exit({error.code!r})"))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # the handler's own, whatever it is
+        except BaseException as error:  # noqa: BLE001 - the handler's own, whatever it is
+            if slot.expired:  # it turned its cancellation into an error of its own
+                slot.task.uncancel()
+                return TimedOut(timeout)
             return Raised(error)
-        if limit.expired():  # it swallowed its cancellation; the result came too late all the same
+        finally:
+            slot.end()
+        if slot.expired:  # it swallowed its cancellation; the result came too late all the same
+            slot.task.uncancel()
             return TimedOut(timeout)
-        task = asyncio.current_task()
-        if claim.told is not None and task is not None and task.cancelling():
-            task.uncancel()  # told to stop, but it finished: what it says counts, if the lease still does
+        if claim.told is not None and slot.task.cancelling():
+            slot.task.uncancel()  # told to stop, but it finished: what it says counts, if the lease still does
         return Returned(value)
 
     @staticmethod
-    def _cancelled(claim: Claim) -> Ending:
-        task = asyncio.current_task()
+    def _cancelled(claim: Claim, slot: Slot, timeout: float) -> Ending:
+        if slot.expired:
+            slot.task.uncancel()
+            return TimedOut(timeout)
         if claim.told is not None:
-            if task is not None:
-                task.uncancel()
+            slot.task.uncancel()
             return Asked() if claim.told == "cancel" else Stopped()
-        if task is not None and task.cancelling():
+        if slot.task.cancelling():
             raise asyncio.CancelledError
         return Raised(HandlerCancelled("the handler ended with a cancellation that nobody asked for"))

@@ -19,12 +19,20 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Heartbeat(Service):
-    """One for all queues (and their slots) of the process. A worker silent for 15 s counts as gone, so three beats may be missed."""
+    """One for all queues of the process. A worker silent for 15 s counts as gone, so three beats may be missed."""
 
     period = 4.0
 
     def __init__(
-        self, queues: Sequence[tuple[QueueSpec, int]], store: RedisStore, *, worker: str, version: str, holdings: Holdings, clock: Clock, events: Events
+        self,
+        queues: Sequence[tuple[QueueSpec, int]],
+        store: RedisStore,
+        *,
+        worker: str,
+        version: str,
+        holdings: Holdings,
+        clock: Clock,
+        events: Events,
     ) -> None:
         super().__init__(clock, events)
         self._queues = queues

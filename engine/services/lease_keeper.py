@@ -70,15 +70,18 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
         self._main: asyncio.AbstractEventLoop | None = None
         self._main_thread = 0
-        self._stop = threading.Event()
+        self._leave: Callable[[], object] | None = None
         self._pinged_mono = 0.0
         self._told = False
         self._last_tick = 0.0
+        self._begun = threading.Event()
+        self._failed_passes = 0
         self.renewals = 0
         """Entries renewed since the start; a keeper that never renews is a fault that tests look for."""
 
     def __repr__(self) -> str:
-        return f"<LeaseKeeper {'on duty' if self._thread else 'off'}, {self.renewals} renewed>"
+        state = "on duty" if self._thread else "off"
+        return f"<LeaseKeeper {state}, {self.renewals} renewed, {self._failed_passes} passes failed>"
 
     def start(self) -> None:
         """Begin in a thread; call on the main loop."""
@@ -89,22 +92,33 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """End the thread; call when nothing is held any more."""
-        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._begun.wait, 10.0)
+        if self._leave is not None:
+            self._leave()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 10.0)
             self._thread = None
 
     async def _run(self) -> None:
         store = self._open_store()
+        leaving = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._leave = lambda: loop.call_soon_threadsafe(leaving.set)
+        self._begun.set()
         self._last_tick = self._clock.mono()
         try:
-            while not self._stop.is_set():
+            while not leaving.is_set():
                 self._watch_loop()
                 try:
                     await self.run_once(store)
                 except StoreError:
-                    await self._clock.sleep(TICK)  # the pools tell of the outage; leases are renewed as soon as it ends
-                await self._clock.sleep(TICK)
+                    self._failed_passes += 1  # the pools tell of the outage; leases are renewed as soon as it ends
+                try:
+                    async with asyncio.timeout(TICK):
+                        await leaving.wait()
+                except TimeoutError:
+                    continue
         finally:
             await store.close()
 
@@ -149,7 +163,9 @@ class LeaseKeeper:
         gap, self._last_tick = now - self._last_tick, now
         if gap > TICK + BLOCKED:
             # this thread was held up as well: something kept the interpreter lock (a big regex, a C call)
-            self._reports.blocked(gap, "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls")
+            self._reports.blocked(
+                gap, "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls"
+            )
         if self._pinged_mono and now - self._pinged_mono > BLOCKED and not self._told:
             self._told = True
             self._reports.blocked(now - self._pinged_mono, self._where())
@@ -162,7 +178,9 @@ class LeaseKeeper:
 
     def _where(self) -> str:
         task = asyncio.current_task(self._main) if self._main is not None else None
-        running: list[Claim] = [c for claims in self._holdings.snapshot().values() for c in claims if task is not None and c.slot is task]
+        running: list[Claim] = [
+            c for claims in self._holdings.snapshot().values() for c in claims if task is not None and c.slot is task
+        ]
         who = f"handler {running[0].name} ({running[0].full_id})" if running else "no handler"
         frame = sys._current_frames().get(self._main_thread)
         if frame is None:

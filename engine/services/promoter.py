@@ -1,7 +1,7 @@
 """Promoter: moves jobs whose time has come to where they can run.
 
-Every worker runs one for each queue. It sleeps until the next due time that a step or promotion told it, so a delayed job starts on
-time without anybody polling; several may run at once, since a bite is one atomic call.
+Every worker runs one for each queue. It sleeps until the next due time that a step or promotion told it, so a delayed job
+starts on time without anybody polling; several may run at once, since a bite is one atomic call.
 """
 
 from __future__ import annotations

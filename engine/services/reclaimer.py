@@ -20,7 +20,9 @@ PASSES_A_LEASE = 8
 class Reclaimer(Service):
     """One queue's reclaimer."""
 
-    def __init__(self, spec: QueueSpec, store: RedisStore, *, worker: str, clock: Clock, events: Events, grace: bool = True) -> None:
+    def __init__(
+        self, spec: QueueSpec, store: RedisStore, *, worker: str, clock: Clock, events: Events, grace: bool = True
+    ) -> None:
         super().__init__(clock, events)
         self.period = spec.lease_ms / 1000 / PASSES_A_LEASE
         self._spec = spec

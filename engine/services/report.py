@@ -64,7 +64,13 @@ def fingerprint(error: BaseException) -> str:
 
 
 def dead_info(
-    error: BaseException, *, reason: str, history: tuple[AttemptRecord, ...], worker: str, organization_id: str | None, now_ms: int
+    error: BaseException,
+    *,
+    reason: str,
+    history: tuple[AttemptRecord, ...],
+    worker: str,
+    organization_id: str | None,
+    now_ms: int,
 ) -> tuple[bytes, str]:
     """Everything kept of a death, packed, and its fingerprint."""
     text = "".join(traceback.format_exception(error))

@@ -46,7 +46,9 @@ class Settler:
         for meter in self._meters.values():
             meter.pour(settles)
 
-    def settle(self, settles: Settles, claim: Claim, handler: HandlerSpec, job: Job, next_: Next, run_seconds: float) -> Event | None:
+    def settle(
+        self, settles: Settles, claim: Claim, handler: HandlerSpec, job: Job, next_: Next, run_seconds: float
+    ) -> Event | None:
         """Add the settle for an attempt that ran. Returns the event that is true once the settle was accepted."""
         now = self._now_ms()
         run_ms = int(run_seconds * 1000)

@@ -1,6 +1,7 @@
 """Sweeper: drops what is past its retention: finished jobs, dead jobs, notes, silent workers and producers.
 
-Every worker runs one for each queue, on an idle queue too. Two may run at once: a bite is one script call, so each entry is dropped once.
+Every worker runs one for each queue, on an idle queue too. Two may run at once: a bite is one script call, so each entry is
+dropped once.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Sweeper(Service):
         finished = dead = 0
         more, cursor = True, ""
         while more:
-            bite = await self._store.sweep_done(spec.name, now - spec.keep_completed_ms, keep=spec.keep_completed, limit=BITE, cursor=cursor)
+            bite = await self._store.sweep_done(
+                spec.name, now - spec.keep_completed_ms, keep=spec.keep_completed, limit=BITE, cursor=cursor
+            )
             finished += bite.dropped
             more, cursor = bite.is_more, bite.cursor
         more = True

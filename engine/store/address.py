@@ -41,7 +41,7 @@ class Address:
             return await self._dial_cluster(queue)
         if self._pool is None:
             self._pool = self._sentinel_pool() if SENTINEL in self._url.split("://")[0] else self._single_pool()
-        made: AbstractConnection = self._pool.make_connection()
+        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation
         return made
 
     def _single_pool(self) -> ConnectionPool:
@@ -66,13 +66,15 @@ class Address:
         hosts, login, path, query = self._parts()
         service, _, db = path.partition("/")
         if not service:
-            raise ConfigError("redis+sentinel:// needs the service's name: redis+sentinel://host:26379/mymaster", setting="REDIS_URL")
+            raise ConfigError(
+                "redis+sentinel:// needs the service's name: redis+sentinel://host:26379/mymaster", setting="REDIS_URL"
+            )
         secure = self._url.startswith("rediss")
         common = {**self._common, **({"ssl": True, **self._tls} if secure else {})}
         watch = {**common, "client_name": None, "socket_timeout": self._common["socket_connect_timeout"]}
         if "sentinel_password" in query:
             watch["password"] = query["sentinel_password"][0]
-        sentinel = Sentinel(hosts, sentinel_kwargs=watch)
+        sentinel = Sentinel(hosts, sentinel_kwargs=watch)  # type: ignore[no-untyped-call]  # redis-py has no annotation
         pool: ConnectionPool = sentinel.master_for(service, db=int(db or 0), **login, **common).connection_pool
         return pool
 

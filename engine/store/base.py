@@ -1,7 +1,7 @@
 """Base of the store's rooms: runs scripts with the two arguments all of them share.
 
-`work.py` has what workers do, `producing.py` enqueue, `acts.py` what operators do, `reads.py` what anybody may look at; `RedisStore`
-(redis_store.py) is all of them over one `Link`. Every verb is idempotent or reads, so `Link.patient` may repeat it.
+`work.py` has what workers do, `producing.py` enqueue, `acts.py` what operators do, `reads.py` what anybody may look at;
+`RedisStore` (redis_store.py) is all of them over one `Link`. Every verb is idempotent or reads, so `Link.patient` may repeat it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,20 @@ class Phase(Enum):
 class Claim:
     """An entry under our lease. Its `entry` id is the fencing token of this attempt."""
 
-    __slots__ = ("_body", "deadline_mono", "entry", "envelope", "job", "phase", "queue", "renewed_mono", "slot", "started_mono", "tag", "told")
+    __slots__ = (
+        "_body",
+        "deadline_mono",
+        "entry",
+        "envelope",
+        "job",
+        "phase",
+        "queue",
+        "renewed_mono",
+        "slot",
+        "started_mono",
+        "tag",
+        "told",
+    )
 
     def __init__(self, queue: str, tag: str, entry: str, envelope: Envelope, sent_mono: float) -> None:
         self.queue = queue

@@ -32,7 +32,9 @@ a refused password is asked again rarely, or the server's log fills."""
 class Link:
     """Everything that talks to the server talks through one of these; one a process is enough."""
 
-    def __init__(self, url: str, *, clock: Clock, timeout: float = 5.0, name: str = "engine", tls: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, *, clock: Clock, timeout: float = 5.0, name: str = "engine", tls: dict[str, Any] | None = None
+    ) -> None:
         self._address = Address(url, timeout=timeout, name=name, tls=tls or {})
         self._clock = clock
         self._timeout = timeout
@@ -77,7 +79,11 @@ class Link:
             return await wire.run(name, prefix, *args)
 
     async def patient(
-        self, attempt: Callable[[], Awaitable[T]], *, timeout: float | None, on_trouble: Callable[[StoreError], None] | None = None
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        timeout: float | None,
+        on_trouble: Callable[[StoreError], None] | None = None,
     ) -> T:
         """Repeat an idempotent call until it is answered, `timeout` seconds at most (None: for ever).
 

@@ -40,7 +40,9 @@ class Enqueued:
 class ProducingVerbs(Verbs):
     """The verbs of producers."""
 
-    async def enqueue(self, queue: str, producer: str, number: int, entries: Sequence[Entry], max_waiting: int = 0) -> list[Enqueued]:
+    async def enqueue(
+        self, queue: str, producer: str, number: int, entries: Sequence[Entry], max_waiting: int = 0
+    ) -> list[Enqueued]:
         """Add jobs. The same producer and number again adds nothing and gives the same answer.
 
         Raises:

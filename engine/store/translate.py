@@ -17,7 +17,9 @@ from ..errors import (
     StoreUnreachable,
 )
 
-PASSING = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS", "MOVED", "ASK"})
+PASSING = frozenset(
+    {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS", "MOVED", "ASK"}
+)
 """Refusals that end by themselves (start, failover, a long script, a full disk): repeat after a while."""
 
 RECONNECT = frozenset({"READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "MOVED", "ASK", "UNBLOCKED"})
@@ -63,11 +65,16 @@ def code_of(error: BaseException) -> str:
 def translate(error: BaseException, *, sent: bool, where: str) -> StoreError:
     """Our exception for one of redis-py's (or the socket's). `sent`: had the request left? `where`: the server, redacted."""
     code = code_of(error)
-    if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError)) or code in ("WRONGPASS", "NOAUTH"):
+    if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError)) or code in (
+        "WRONGPASS",
+        "NOAUTH",
+    ):
         return StoreDenied(f"{where} refused us: {error}. Check user, password and ACL", code=code)
     if isinstance(error, rx.ResponseError) or code == "LOADING":
         if code == "OOM":
-            return StoreFull(f"{where} is at its maxmemory: nothing was added. Free memory or raise maxmemory, then repeat", code=code)
+            return StoreFull(
+                f"{where} is at its maxmemory: nothing was added. Free memory or raise maxmemory, then repeat", code=code
+            )
         return StoreRefused(f"{where} refused: {_SENTENCES.get(code, str(error))}", code=code)
     if sent:
         return StoreUnanswered(f"{where} did not answer ({_reason(error)}): the request may have taken effect")

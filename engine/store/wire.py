@@ -53,7 +53,7 @@ class Wire:
             if connection is None:
                 async with asyncio.timeout(self._timeout):
                     connection = await self._dial()
-                    await connection.connect()
+                    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
                 self._connection = connection
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
                 sent = True

@@ -91,7 +91,15 @@ class WorkVerbs(Verbs):
         return [text(e) for e in lost], [text(i) for i in asked]
 
     async def reclaim(
-        self, queue: str, worker: str, lease_ms: int, stall_limit: int, cursors: dict[str, str], *, limit: int = 40, grace: bool = True
+        self,
+        queue: str,
+        worker: str,
+        lease_ms: int,
+        stall_limit: int,
+        cursors: dict[str, str],
+        *,
+        limit: int = 40,
+        grace: bool = True,
     ) -> Reclaimed:
         """Take entries whose lease ran out away from their worker. Redis: lua/reclaim.lua."""
         flat = [part for pair in cursors.items() for part in pair]
@@ -113,7 +121,9 @@ class WorkVerbs(Verbs):
         """Forget the worker: its row, its call number, and its consumer when nothing is pending for it."""
         await self._run("heartbeat", queue, worker, b"")
 
-    async def note(self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str, value: bytes, log_lines: int = 100) -> bool:
+    async def note(
+        self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str, value: bytes, log_lines: int = 100
+    ) -> bool:
         """Keep progress, a log line or a step's result of an active job. False: the lease is lost, write nothing more.
 
         Redis: lua/note.lua.

@@ -1,0 +1,59 @@
+"""Slot: one place of a pool: its task, and the time limit of the attempt it runs.
+
+`asyncio.timeout` makes and cancels a timer for each attempt and asks for the current task four times (in 3.11 a Python function;
+together a sixth of the time of a no-op job, by py-spy on bench/drain.py). A slot keeps one timer instead: it is set anew only
+when it fires before the limit of the attempt that runs then, which for jobs shorter than their limit is once a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Slot:
+    """A place of a pool. `begin` before an attempt, `end` after it."""
+
+    __slots__ = ("_deadline", "_loop", "_timer", "expired", "task")
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.task = task
+        self.expired = False
+        """True when the attempt's time was up and its handler was cancelled for it."""
+        self._loop = loop
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.task.get_name()}{' expired' if self.expired else ''}>"
+
+    def begin(self, seconds: float) -> None:
+        """An attempt starts that may run so long."""
+        self.expired = False
+        self._deadline = deadline = self._loop.time() + seconds
+        timer = self._timer
+        if timer is None or timer.when() > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._fire)
+
+    def end(self) -> None:
+        """The attempt has ended; the timer stays for the next."""
+        self._deadline = None
+
+    def close(self) -> None:
+        """The slot is given up."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._fire)
+            return
+        self._deadline = None
+        self.expired = True
+        self.task.cancel()
