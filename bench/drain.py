@@ -120,16 +120,25 @@ def main() -> None:
     if options.json:
         print(json.dumps({"median": middle, "runs": results, "settings": vars(options)}))
         return
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {options.jobs:,} no-op jobs, pool of {options.concurrency},"
-    )
-    print(f"one process, append-only file {options.fsync}, {options.keys or 'no'} ordering keys; median of {options.runs} runs")
-    print(f"  drain      {middle['jobs_per_second']:>9,.0f} jobs/s   (from {rates[0]:,.0f} to {rates[-1]:,.0f})")
-    print(f"  enqueue    {middle['enqueued_per_second']:>9,.0f} jobs/s   in calls of 100")
-    print(f"  calls      {middle['steps_per_job']:>9.3f} a job     script calls, all services included")
-    print(f"  commands   {middle['commands_per_job']:>9.2f} a job     inside scripts included")
-    print(
-        f"  waiting    {middle['bytes_per_waiting_job']:>9.0f} bytes     a job: payload {middle['payload_bytes']:.0f} + {middle['overhead_bytes']:.0f}"
+    print(report(middle, rates, options))
+
+
+def report(middle: dict[str, Any], rates: list[float], options: argparse.Namespace) -> str:
+    """The figures as a person reads them."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    keys = f"{options.keys:,}" if options.keys else "no"
+    spread = f"(from {rates[0]:,.0f} to {rates[-1]:,.0f})"
+    weight = f"payload {middle['payload_bytes']:.0f} + {middle['overhead_bytes']:.0f}"
+    return "\n".join(
+        (
+            f"{python}, {options.jobs:,} no-op jobs, pool of {options.concurrency}, one process,",
+            f"append-only file {options.fsync}, {keys} ordering keys; median of {options.runs} runs",
+            f"  drain      {middle['jobs_per_second']:>9,.0f} jobs/s   {spread}",
+            f"  enqueue    {middle['enqueued_per_second']:>9,.0f} jobs/s   in calls of 100",
+            f"  calls      {middle['steps_per_job']:>9.3f} a job     script calls, all services included",
+            f"  commands   {middle['commands_per_job']:>9.2f} a job     inside scripts included",
+            f"  waiting    {middle['bytes_per_waiting_job']:>9.0f} bytes     a job: {weight}",
+        )
     )
 
 

@@ -26,6 +26,7 @@ from .holdings import Holdings
 from .outage import Outage
 from .runner import Runner
 from .settling import Settler
+from .slot import Slot
 
 BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
@@ -152,7 +153,7 @@ class Pool:
 
     async def run(self) -> None:
         """Claim, run and settle until stopped and empty."""
-        slots = [asyncio.ensure_future(self._slot()) for _ in range(self.concurrency)]
+        slots = [asyncio.ensure_future(self._place()) for _ in range(self.concurrency)]
         for i, slot in enumerate(slots):
             slot.set_name(f"{self.spec.name}/slot-{i}")
         try:
@@ -314,7 +315,16 @@ class Pool:
 
     # --- slots -------------------------------------------------------------------------------------------------------
 
-    async def _slot(self) -> None:
+    async def _place(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "slots run as tasks of the pool"
+        slot = Slot(task, asyncio.get_running_loop())
+        try:
+            await self._serve(slot)
+        finally:
+            slot.close()
+
+    async def _serve(self, slot: Slot) -> None:
         while True:
             while self._ready:
                 claim = self._ready.popleft()
@@ -322,7 +332,7 @@ class Pool:
                     continue
                 self._running += 1
                 try:
-                    await self._runner.run(claim, self._filling, self._promise)
+                    await self._runner.run(claim, slot, self._filling, self._promise)
                 finally:
                     self._running -= 1
                 if len(self._settles) >= FLUSH:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..store.settles import Settles
 from .executor import Executor
 from .notebook import Notebook
 from .settling import Settler
+from .slot import Slot
 
 UNKNOWN_HANDLER_MS = 5_000
 """A job whose name nobody here knows waits so long: a rolling deploy brings its handler soon, or `engine job` tells why."""
@@ -52,7 +52,7 @@ class Runner:
         self._now_ms = server_now_ms
         self._unknown: set[str] = set()
 
-    async def run(self, claim: Claim, settles: Callable[[], Settles], promise: Promise) -> None:
+    async def run(self, claim: Claim, slot: Slot, settles: Callable[[], Settles], promise: Promise) -> None:
         """Run the claim's job once and add its settle. `settles` answers the batch that is being filled at that moment."""
         try:
             body = claim.body
@@ -72,10 +72,17 @@ class Runner:
         if body.expires_at_ms is not None and self._now_ms() > body.expires_at_ms:
             promise(claim, self._settler.drop(settles(), claim, "expired"))
             return
-        await self._attempt(claim, handler, body, payload, settles, promise)
+        await self._attempt(claim, slot, handler, body, payload, settles, promise)
 
     async def _attempt(
-        self, claim: Claim, handler: HandlerSpec, body: Body, payload: Any, settles: Callable[[], Settles], promise: Promise
+        self,
+        claim: Claim,
+        slot: Slot,
+        handler: HandlerSpec,
+        body: Body,
+        payload: Any,
+        settles: Callable[[], Settles],
+        promise: Promise,
     ) -> None:
         rules = handler.rules if body.attempts is None else Rules(body.attempts, handler.rules.backoff, handler.rules.policy)
         timeout = handler.timeout if body.timeout is None else body.timeout
@@ -92,11 +99,11 @@ class Runner:
         )
         if self._events.wants(JobStarted):
             self._events.emit(JobStarted(queue=job.queue, id=job.id, name=job.name, attempt=job.attempt, at_ms=self._now_ms()))
-        claim.slot, claim.job, claim.phase = asyncio.current_task(), job, Phase.RUNNING
+        claim.slot, claim.job, claim.phase = slot.task, job, Phase.RUNNING
         claim.started_mono = self._clock.mono()
         # past its timeout, an attempt that can't be cancelled (it blocks the loop) is not renewed any more
         claim.deadline_mono = claim.started_mono + timeout + self._spec.lease_ms / 1000
-        ending = await self._executor.attempt(claim, handler, payload, job, timeout)
+        ending = await self._executor.attempt(claim, slot, handler, payload, job, timeout)
         seconds = self._clock.mono() - claim.started_mono
         claim.phase = Phase.ENDED
         if notebook.has_lines:
