@@ -8,6 +8,7 @@ each stall) and the body. In a fresh stream entry the id is empty: there the ent
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from enum import StrEnum
@@ -98,6 +99,10 @@ class Envelope(msgspec.Struct):
         return found
 
 
+_HEAD = re.compile(rb"(\d+);(\d+);(\d);([\d-]*);(\d+);(\d+);")
+"""The same pattern as `parse` of lua/parts/envelope.lua: what a worker can read, the scripts can read."""
+
+
 def unpack(value: bytes, entry: str) -> Envelope:
     """Read an envelope; `entry` is the job's id when the envelope carries none.
 
@@ -105,7 +110,11 @@ def unpack(value: bytes, entry: str) -> Envelope:
         BadPayload: these bytes are no envelope. Bury them as they are; no attempt was used.
     """
     try:
-        attempt, stalls, priority, job_id, key_size, losses_size, rest = value.split(b";", 6)
+        head = _HEAD.match(value)
+        if head is None:
+            raise ValueError("its header is not ours")
+        attempt, stalls, priority, job_id, key_size, losses_size = head.groups()
+        rest = value[head.end() :]
         key_end = int(key_size)
         losses_end = key_end + int(losses_size)
         if losses_end > len(rest):

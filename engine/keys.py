@@ -16,8 +16,8 @@ GROUP = "w"
 """The one consumer group of every ready stream."""
 
 SUFFIXES: dict[str, str] = {
-    "meta": "hash: id counter (ms, seq), streams in use (tags), paused, beat and grace of reclaim, format version",
-    "n": "hash: flow counters (enqueued, completed, cancelled, removed, retried, snoozed, stalled, died, released ...)",
+    "meta": "hash of what scripts read and write each call: id counter (ms, seq), streams in use (tags), epoch, paused, gate, solo turn, "
+    "beat and grace of reclaim, flow counters (enqueued, completed, ...), w:<worker> and p:<producer> last call and its answer",
     "metrics": "hash: per-name counters and histogram buckets for Prometheus",
     "ready:": "streams: ready:f released jobs first, ready:1 to ready:9 by priority, ready:s suspects that run alone",
     "bell": "stream of one entry: rung when something became runnable; idle workers wait on it",
@@ -36,8 +36,6 @@ SUFFIXES: dict[str, str] = {
     "flags": "hash: c<id> cancel asked for an active job, w<id> somebody waits for its end",
     "notes:": "hashes: notes:<id> progress, steps, log lines and result of one job",
     "noted": "sorted set: id of every job with notes, by the ms at which they may go (inf while alive)",
-    "calls": "hash: worker -> last call number and the settles it was refused",
-    "producers": "hash: producer -> last call number, when, and its answer",
     "workers": "hash: worker -> heartbeat: host, pid, slots, names it knows",
     "events": "capped stream: what happened, for other processes",
 }

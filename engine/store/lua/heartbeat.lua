@@ -10,12 +10,22 @@ local me = ARGV[3]
 if ARGV[4] ~= '' then
   call('HSET', P .. 'workers', me, fmt(T) .. ';' .. ARGV[4])
 else
-  call('HDEL', P .. 'workers', me)
-  call('HDEL', P .. 'meta', 'w:' .. me)
+  local clean = true
   for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
     -- DELCONSUMER throws pending entries away with the consumer: only when it has none
     local p = try('XPENDING', P .. 'ready:' .. tag, 'w', '-', '+', 1, me)
-    if not p.err and #p == 0 then try('XGROUP', 'DELCONSUMER', P .. 'ready:' .. tag, 'w', me) end
+    if p.err or #p == 0 then
+      try('XGROUP', 'DELCONSUMER', P .. 'ready:' .. tag, 'w', me)
+    else
+      clean = false
+    end
+  end
+  local row = call('HGET', P .. 'workers', me)
+  if clean or not row then
+    call('HDEL', P .. 'workers', me)
+    call('HDEL', P .. 'meta', 'w:' .. me)
+  else -- it left handlers behind: silent from now on, and forgotten by the sweeper once its entries were reclaimed
+    call('HSET', P .. 'workers', me, fmt(T - 15000) .. string.match(row, ';.*$'))
   end
 end
 local seen = 0
