@@ -7,6 +7,7 @@
 --@use base ids envelope place due
 local row = call('HGET', P .. 'where', ARGV[3])
 if row ~= 's' and row ~= 'z' and row ~= 't' then return 'unknown' end
+sound()
 make_runnable(ARGV[3], row)
 ring()
 return 'done'

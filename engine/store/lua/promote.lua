@@ -7,6 +7,7 @@
 -- Used by  RedisStore.promote
 --@use base ids envelope place due
 local moved, limit = 0, tonumber(ARGV[3])
+sound()
 for _, zset in ipairs({ 'retrying', 'scheduled' }) do
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. zset, '-inf', fmt(T), 'LIMIT', 0, limit - moved)) do
     make_runnable(id, zset == 'retrying' and 't' or call('HGET', P .. 'where', id))

@@ -25,6 +25,7 @@ local cursors = {}
 for i = 8, #ARGV, 2 do
   cursors[ARGV[i]] = ARGV[i + 1]
 end
+sound()
 local next_cursors, moved, buried = {}, 0, 0
 local flags = call('EXISTS', P .. 'flags') == 1
 local function stalled(entry, value, worker)

@@ -11,6 +11,7 @@
 local id, deleting = ARGV[3], ARGV[4] == 'delete'
 local place, env, tag, entry, owner = locate(id)
 if not place then return 'unknown' end
+sound()
 local function leave()
   call('HDEL', P .. 'where', id)
   if deleting then

@@ -8,6 +8,7 @@
 -- Used by  RedisStore.requeue
 --@use base ids envelope place
 local back = 0
+sound()
 for i = 3, #ARGV do
   local id = ARGV[i]
   local row = call('HGET', P .. 'where', id)

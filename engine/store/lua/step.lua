@@ -20,6 +20,10 @@ local me, no, want, held, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), t
 local meta = call('HMGET', P .. 'meta', 'tags', 'paused', 'epoch', 'w:' .. me, 'solo', 'gate')
 tags = meta[1] or ''
 local epoch = meta[3] or ''
+if not meta[1] then -- first use, or meta is gone: find the streams that are still there
+  reserve(16)
+  epoch = call('HGET', P .. 'meta', 'epoch')
+end
 local paused = -1
 if meta[2] then
   paused = tonumber(string.match(meta[2], '^(%d+)'))
@@ -92,6 +96,13 @@ local function bulk(tag, n) -- plain completions of one stream; answers which en
 end
 local groups = tonumber(ARGV[b])
 b = b + 1
+local at, touches_more = b, flags -- plain completions of fresh jobs without a key touch nothing that `sound` looks at
+for _ = 1, groups do
+  local keyed = ARGV[at + 1] == '1'
+  touches_more = touches_more or keyed
+  at = at + 3 + tonumber(ARGV[at + 2]) * (keyed and 3 or 1)
+end
+if touches_more or at <= #ARGV then sound() end
 for _ = 1, groups do
   local tag, keyed, n = ARGV[b], ARGV[b + 1] == '1', tonumber(ARGV[b + 2])
   b = b + 3
@@ -118,14 +129,6 @@ for _ = 1, groups do
   end
   if #moved > 0 then call('HDEL', P .. 'where', unpack(moved)) end
   b = b + (keyed and n * 3 or n)
-end
-if b <= #ARGV then -- types first: a wrong one must stop the script before its first write, there is no rollback
-  call('ZCARD', P .. 'scheduled')
-  call('ZCARD', P .. 'retrying')
-  call('HLEN', P .. 'jobs')
-  call('HLEN', P .. 'where')
-  call('XLEN', P .. 'dead')
-  call('ZCARD', P .. 'noted')
 end
 local sooner = false -- something may be due before what other promoters sleep for
 local function postpone(zset, place, id, delay, env)

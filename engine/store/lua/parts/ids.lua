@@ -7,10 +7,11 @@ local ORDER = { f = '0', s = '~' } -- released first, then 1 to 9, suspects last
 local function by_order(a, b) return (ORDER[a] or a) < (ORDER[b] or b) end
 local function rebuild() -- meta is gone (FLUSHALL, first use): never go below the top of a stream that is still there
   local ms, seq, found = 0, 0, {}
-  for tag in ('f123456789sb'):gmatch('.') do
-    local info = try('XINFO', 'STREAM', tag == 'b' and P .. 'bell' or P .. 'ready:' .. tag)
+  local others = { b = 'bell', d = 'dead' } -- their entries have ids of ours too
+  for tag in ('f123456789sbd'):gmatch('.') do
+    local info = try('XINFO', 'STREAM', P .. (others[tag] or 'ready:' .. tag))
     if not info.err then
-      if tag ~= 'b' then found[#found + 1] = tag end
+      if not others[tag] then found[#found + 1] = tag end
       for k = 1, #info, 2 do
         if info[k] == 'last-generated-id' then
           local a, b = string.match(info[k + 1], '(%d+)-(%d+)')

@@ -1,6 +1,11 @@
 -- place: putting jobs where workers find them, and the order of keys.
 -- where rows: s scheduled (no key yet), z snoozed (key held), t retrying (key held), d:<entry> dead,
 -- <tag>:<entry> re-added to ready:<tag>. No row: a fresh entry, or blocked (hash `blocked`).
+local function sound() -- called before the first write: a wrong type met later would leave half of it, there is no rollback
+  for _, zset in ipairs({ 'scheduled', 'retrying', 'noted' }) do call('ZCARD', P .. zset) end
+  for _, hash in ipairs({ 'jobs', 'where', 'blocked', 'keys', 'flags' }) do call('HLEN', P .. hash) end
+  call('XLEN', P .. 'dead')
+end
 local where_rows = {}
 local deltas = {}
 local rang = false
