@@ -177,6 +177,9 @@ class Notes(Protocol):
     async def write(self, field: str, value: bytes) -> None:
         """Keep `value` under `field`; LeaseLost when this attempt no longer owns the job."""
 
+    async def check(self) -> None:
+        """Raise LeaseLost when this attempt no longer owns the job."""
+
     async def read(self, field: str) -> bytes | None:
         """What an earlier attempt kept, None when nothing."""
 
@@ -268,7 +271,7 @@ class Job:
         exactly-once is the *recording*: when the worker dies between the call and its record, the next attempt calls again.
 
         Raises:
-            LeaseLost: another worker has the job now; the result was not recorded. Stop.
+            LeaseLost: another worker has the job now; `fn` was not called, or its result not recorded. Stop.
             BadPayload: the result can't be encoded or is too large.
         """
         field = "step:" + check_job_name(name)
@@ -277,6 +280,7 @@ class Job:
             kept = await self._notes.read(field)
             if kept is not None:
                 return msgspec.msgpack.decode(kept, type=kind)
+        await self._notes.check()  # a frozen worker's attempt may be another's by now, which has done this step
         value = fn(*args)
         if inspect.isawaitable(value):
             value = await value
