@@ -1,0 +1,83 @@
+"""Servers that a test may kill, freeze and bring back on the same data: the real binaries, on a unix socket, append-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from engine.embedded_process import ask, find_binary
+
+
+class OwnServer:
+    """One test's own server. `kind` is `valkey` or `redis`; `options` as on its command line."""
+
+    def __init__(self, kind: str, *options: str) -> None:
+        binary = str(find_binary()) if kind == "valkey" else shutil.which("redis-server")
+        if binary is None:
+            if os.environ.get("CI"):
+                pytest.fail("redis-server is not installed: apt-get install redis-server")
+            pytest.skip("redis-server is not installed: apt-get install redis-server")
+        self._room = tempfile.TemporaryDirectory(prefix="own-")
+        self.directory = Path(self._room.name)
+        self.socket = self.directory / "s.sock"
+        self._command = [
+            *(binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", *options),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address, the same after it came back."""
+        return f"unix://{self.socket}?db=0"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process is not None:
+            self.kill()
+        self._room.cleanup()
+
+    def start(self) -> None:
+        """Start on the data that is there; returns when it answers."""
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < deadline, "the server did not start"
+            assert self._process.poll() is None, "the server ended while starting"
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        """End it as by `kill -9`."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open, nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        try:
+            return ask(self.socket, "PING") == b"+PONG"
+        except OSError:
+            return False
