@@ -181,7 +181,7 @@ class Notes(Protocol):
         """Raise LeaseLost when this attempt no longer owns the job."""
 
     async def read(self, field: str) -> bytes | None:
-        """What an earlier attempt kept, None when nothing."""
+        """What an earlier attempt kept, None when nothing; LeaseLost when this attempt no longer owns the job."""
 
     def log(self, line: str) -> None:
         """Keep a log line soon; never waits, never raises."""
@@ -197,7 +197,6 @@ class Job:
     __slots__ = (
         "_notes",
         "_organization_id",
-        "_remembers",
         "attempt",
         "attempts",
         "cancelled",
@@ -218,7 +217,6 @@ class Job:
         attempts: int,
         notes: Notes,
         organization_id: str | None = None,
-        remembers: bool = False,
     ) -> None:
         self.queue = queue
         self.short_id = short_id
@@ -235,7 +233,6 @@ class Job:
         """True when this attempt kept a note, so that settling lets it go."""
         self._notes = notes
         self._organization_id = organization_id
-        self._remembers = remembers
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.name} attempt {self.attempt} of {self.attempts}>"
@@ -276,10 +273,10 @@ class Job:
         """
         field = "step:" + check_job_name(name)
         kind = typing.get_type_hints(fn).get("return", Any) if inspect.isfunction(fn) or inspect.ismethod(fn) else Any
-        if self._remembers:
-            kept = await self._notes.read(field)
-            if kept is not None:
-                return msgspec.msgpack.decode(kept, type=kind)
+        # asked on a first attempt too: a worker that was frozen past its lease must not repeat what its successor has done
+        kept = await self._notes.read(field)
+        if kept is not None:
+            return msgspec.msgpack.decode(kept, type=kind)
         await self._notes.check()  # a frozen worker's attempt may be another's by now, which has done this step
         value = fn(*args)
         if inspect.isawaitable(value):
@@ -287,6 +284,6 @@ class Job:
         data = encode_payload(value)
         if len(data) > MAX_STEP_BYTES:
             raise BadPayload(f"result of step {name!r} is {len(data)} bytes, at most {MAX_STEP_BYTES} are kept")
-        self.noted = self._remembers = True
+        self.noted = True
         await self._notes.write(field, data)
         return value

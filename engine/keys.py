@@ -17,7 +17,8 @@ GROUP = "w"
 
 SUFFIXES: dict[str, str] = {
     "meta": "hash of what scripts read and write each call: id counter (ms, seq), streams in use (tags), epoch, paused, gate, "
-    "solo turn, beat and grace of reclaim, flow counters (enqueued, completed, ...), w:<worker> and p:<producer> last call and its answer",
+    "solo turn, beat and grace of reclaim, flow counters (enqueued, completed, ...), "
+    "w:<worker> and p:<producer> last call and its answer",
     "metrics": "hash: per-name counters and histogram buckets for Prometheus",
     "ready:": "streams: ready:f released jobs first, ready:1 to ready:9 by priority, ready:s suspects that run alone",
     "bell": "stream of one entry: rung when something became runnable; idle workers wait on it",

@@ -18,6 +18,9 @@ from .store.redis_store import RedisStore
 CHUNK = 100
 """Entries a call: more would make the script run over 2 ms."""
 
+REGISTER_AGAIN = 60.0
+"""Seconds. The server may have been flushed since the queue was made findable for those who do not declare it."""
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -26,7 +29,7 @@ class _Lane:
     max_waiting: int
     number: int = 0
     is_busy: bool = False
-    registered: bool = False
+    registered_mono: float | None = None
     waiting: list[tuple[Sequence[Entry], asyncio.Future[list[Enqueued]]]] = field(default_factory=list)
     driver: asyncio.Task[None] | None = None
 
@@ -111,9 +114,10 @@ class Producer:
         name, number = lane.name, lane.number
 
         async def once() -> list[Enqueued]:
-            if not lane.registered:
+            now = self._clock.mono()
+            if lane.registered_mono is None or now - lane.registered_mono > REGISTER_AGAIN:
                 await self._store.register_queue(lane.queue, self._clock.now_ms())
-                lane.registered = True
+                lane.registered_mono = now
             return await self._store.enqueue(lane.queue, name, number, entries, lane.max_waiting)
 
         async def repeat() -> list[Enqueued]:

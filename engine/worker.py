@@ -57,7 +57,8 @@ class Worker:
         self._slots = slots
         self._burst = burst
         self._drain_timeout = drain_timeout
-        self.name = name or f"{platform.node()}:{os.getpid()}:{int(self._clock.random() * 2**24):06x}"
+        # never the same twice, whatever the name: call numbers and pending entries are a worker process's own
+        self.name = f"{name or platform.node()}:{os.getpid()}:{int(self._clock.random() * 2**24):06x}"
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._pools: dict[str, Pool] = {}
@@ -90,8 +91,8 @@ class Worker:
             outage = Outage(self._clock, self._events)
             self._build(store, holdings, outage, resources)
             keeper = self._keeper(holdings)
-            bell = next(s for s in self._services if isinstance(s, Bell))
-            await bell.begin()
+            for bell in self._bells:
+                await bell.begin()
             keeper.start()
             slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
             self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms()))
@@ -99,11 +100,14 @@ class Worker:
                 drained = await self._work()
             finally:
                 await keeper.stop()
-                await bell.close()
             await self._leave(store)
             released = sum(pool.released for pool in self._pools.values())
             self._events.emit(WorkerStopped(worker=self.name, drained=drained, released=released, at_ms=self._clock.now_ms()))
             return drained
+
+    @property
+    def _bells(self) -> list[Bell]:
+        return [service for service in self._services if isinstance(service, Bell)]
 
     # --- putting together --------------------------------------------------------------------------------------------
 
@@ -143,17 +147,19 @@ class Worker:
         self._services.append(
             Heartbeat(slots, store, worker=self.name, version=__version__, holdings=holdings, clock=clock, events=events)
         )
-        self._services.append(
-            Bell(
-                store,
-                list(self._pools),
-                clock=clock,
-                events=events,
-                outage=outage,
-                on_ring=lambda queue: self._pools[queue].look(),
-                on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
+        names = list(self._pools)
+        for queues in [[name] for name in names] if store.link.is_cluster else [names]:  # a cluster has them on several servers
+            self._services.append(
+                Bell(
+                    store,
+                    queues,
+                    clock=clock,
+                    events=events,
+                    outage=outage,
+                    on_ring=lambda queue: self._pools[queue].look(),
+                    on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
+                )
             )
-        )
 
     def _keeper(self, holdings: Holdings) -> LeaseKeeper:
         def lost(queue: str, entries: set[str]) -> None:
@@ -192,9 +198,8 @@ class Worker:
             drained = await self._drain(set(pools))
             for service in self._services:
                 service.stop()
-            for service in self._services:
-                if isinstance(service, Bell):
-                    await service.close()
+            for bell in self._bells:
+                await bell.close()
         return drained
 
     async def _drain(self, pools: set[asyncio.Task[None]]) -> bool:

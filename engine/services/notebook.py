@@ -50,9 +50,14 @@ class Notebook:
             raise LeaseLost(f"{claim.full_id} belongs to another attempt now; nothing more is done for this one")
 
     async def read(self, field: str) -> bytes | None:
-        """What an earlier attempt kept."""
+        """What an earlier attempt kept; LeaseLost when another attempt owns the job now."""
         claim = self._claim
-        return await self._store.link.patient(lambda: self._store.note_of(claim.queue, claim.id, field), timeout=None)
+        ours, value = await self._store.link.patient(
+            lambda: self._store.recall(claim.queue, self._worker, claim.tag, claim.entry, claim.id, field), timeout=None
+        )
+        if not ours:
+            raise LeaseLost(f"{claim.full_id} belongs to another attempt now")
+        return value
 
     def log(self, line: str) -> None:
         """Keep a line soon. Called on the loop, or from a handler's thread."""

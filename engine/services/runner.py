@@ -95,7 +95,6 @@ class Runner:
             attempts=rules.attempts,
             notes=notebook,
             organization_id=organization_of(payload),
-            remembers=body.has_notes or claim.envelope.stalls > 0,
         )
         if self._events.wants(JobStarted):
             self._events.emit(JobStarted(queue=job.queue, id=job.id, name=job.name, attempt=job.attempt, at_ms=self._now_ms()))

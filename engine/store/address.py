@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from redis.asyncio import RedisCluster, Sentinel
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..errors import ConfigError
-from ..keys import prefix
-
-SENTINEL, CLUSTER = "+sentinel", "+cluster"
+from ..keys import prefix, registry
 
 
 class Address:
@@ -31,27 +30,28 @@ class Address:
             "protocol": 3,
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
-        self.is_cluster = CLUSTER in url.split("://")[0]
+        scheme = url.split("://")[0]
+        self.is_cluster = scheme.endswith("+cluster")
+        self._is_sentinel = scheme.endswith("+sentinel")
+        self._is_secure = scheme.startswith("rediss")
         self._pool: ConnectionPool | None = None
-        self._cluster: RedisCluster | None = None
 
     async def dial(self, queue: str) -> AbstractConnection:
         """A connection, not yet open, to the server that is right now: the primary, or the node that has the queue's slot."""
         if self.is_cluster:
             return await self._dial_cluster(queue)
+        if self._is_sentinel:
+            return await self._dial_primary()
         if self._pool is None:
-            self._pool = self._sentinel_pool() if SENTINEL in self._url.split("://")[0] else self._single_pool()
+            kwargs = {**self._common, **(self._tls if self._is_secure else {})}
+            self._pool = ConnectionPool.from_url(self._url, **kwargs)  # only as a reader of the URL: it never holds a connection
         made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation
         return made
-
-    def _single_pool(self) -> ConnectionPool:
-        kwargs = {**self._common, **(self._tls if self._url.startswith("rediss") else {})}
-        return ConnectionPool.from_url(self._url, **kwargs)
 
     def _parts(self) -> tuple[list[tuple[str, int]], dict[str, Any], str, dict[str, list[str]]]:
         parts = urlsplit(self._url)
         hosts = []
-        default = 26379 if SENTINEL in parts.scheme else 6379
+        default = 26379 if self._is_sentinel else 6379
         for item in parts.netloc.rpartition("@")[2].split(","):
             host, _, port = item.rpartition(":") if ":" in item else (item, "", str(default))
             hosts.append((host.strip("[]"), int(port)))
@@ -62,45 +62,46 @@ class Address:
             login["password"] = unquote(parts.password)
         return hosts, login, parts.path.strip("/"), parse_qs(parts.query)
 
-    def _sentinel_pool(self) -> ConnectionPool:
+    async def _dial_primary(self) -> AbstractConnection:
+        """Ask the Sentinels, in the order of the URL, for the primary. One that was demoted meanwhile answers READONLY, after
+        which the wire is dropped and this is asked again."""
         hosts, login, path, query = self._parts()
         service, _, db = path.partition("/")
         if not service:
             raise ConfigError(
                 "redis+sentinel:// needs the service's name: redis+sentinel://host:26379/mymaster", setting="REDIS_URL"
             )
-        secure = self._url.startswith("rediss")
-        common = {**self._common, **({"ssl": True, **self._tls} if secure else {})}
-        watch = {**common, "client_name": None, "socket_timeout": self._common["socket_connect_timeout"]}
-        if "sentinel_password" in query:
-            watch["password"] = query["sentinel_password"][0]
-        sentinel = Sentinel(hosts, sentinel_kwargs=watch)  # type: ignore[no-untyped-call]  # redis-py has no annotation
-        pool: ConnectionPool = sentinel.master_for(service, db=int(db or 0), **login, **common).connection_pool
-        return pool
+        sentinel_login = {"password": query["sentinel_password"][0]} if "sentinel_password" in query else {}
+        found = await self._ask(hosts, sentinel_login, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service))
+        if not found:
+            raise ConnectionError(f"no Sentinel knows a service {service!r}")
+        return self._plain(found[0].decode(), int(found[1]), {**login, "db": int(db or 0)})
 
     async def _dial_cluster(self, queue: str) -> AbstractConnection:
+        """Ask the nodes of the URL for the one that has the queue's slot; connects are rare, so each asks afresh."""
         hosts, login, _, _ = self._parts()
-        secure = self._url.startswith("rediss")
-        # a fresh look at the slots for each connect: connects are rare, and happen when slots have moved
-        cluster = RedisCluster(
-            host=hosts[0][0],
-            port=hosts[0][1],
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=self._common["socket_connect_timeout"],
-            ssl=secure,
-            **login,
-        )
-        try:
-            await cluster.initialize()
-            node = cluster.get_node_from_key(prefix(queue) if queue else "engine")
-            if node is None:
-                raise ConfigError("the cluster has no node for that slot yet", setting="REDIS_URL")
-            cls = SSLConnection if secure else Connection
-            return cls(host=node.host, port=node.port, **login, **self._common, **(self._tls if secure else {}))
-        finally:
-            await cluster.aclose()
+        slot = key_slot((prefix(queue) if queue else registry()).encode())
+        for first, last, node, *_ in await self._ask(hosts, login, ("CLUSTER", "SLOTS")):
+            if first <= slot <= last:
+                return self._plain(node[0].decode() or hosts[0][0], int(node[1]), login)
+        raise ConnectionError(f"no node of the cluster has slot {slot} now")
 
-    async def close(self) -> None:
-        """Let go of what the look-ups hold."""
-        if self._pool is not None:
-            await self._pool.disconnect()
+    async def _ask(self, hosts: list[tuple[str, int]], login: dict[str, Any], command: tuple[str, ...]) -> Any:
+        """The first answer of any of these; the last one's trouble when none answers."""
+        trouble: Exception = ConnectionError("the URL names no host")
+        for host, port in hosts:
+            seed = self._plain(host, port, login)
+            try:
+                await seed.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
+                await seed.send_command(*command)
+                return await seed.read_response()
+            except (RedisError, OSError) as error:
+                trouble = error
+            finally:
+                await seed.disconnect(nowait=True)
+        raise trouble
+
+    def _plain(self, host: str, port: int, login: dict[str, Any]) -> Connection:
+        if self._is_secure:
+            return SSLConnection(host=host, port=port, **login, **self._common, **self._tls)
+        return Connection(host=host, port=port, **login, **self._common)

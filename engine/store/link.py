@@ -47,6 +47,11 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link {self.where} wires={len(self._wires)}>"
 
+    @property
+    def is_cluster(self) -> bool:
+        """True when queues live on several servers."""
+        return self._address.is_cluster
+
     def new_wire(self, queue: str = "", timeout: float | None = None) -> Wire:
         """A wire of the caller's own, for calls that block; the caller drops it."""
         return Wire(lambda: self._address.dial(queue), self.where, self._timeout if timeout is None else timeout)
@@ -114,4 +119,3 @@ class Link:
         self._closed = True
         for wire in self._wires:
             await wire.drop()
-        await self._address.close()

@@ -136,10 +136,13 @@ class WorkVerbs(Verbs):
         rows = await self.link.call("XPENDING", key, GROUP, entry, entry, 1, queue=queue)
         return bool(rows) and text(rows[0][1]) == worker
 
-    async def note_of(self, queue: str, job_id: str, field: str) -> bytes | None:
-        """What `note` kept under a field, None when nothing."""
-        found: bytes | None = await self.link.call("HGET", f"{prefix(queue)}notes:{job_id}", field, queue=queue)
-        return found
+    async def recall(self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str) -> tuple[bool, bytes | None]:
+        """What `note` kept under a field, None when nothing. First False: the lease is lost, do nothing more.
+
+        Redis: lua/recall.lua.
+        """
+        reply = await self._run("recall", queue, worker, tag, entry, job_id, field)
+        return bool(reply[0]), reply[1] if len(reply) > 1 else None
 
     async def last_ids(self, queue: str) -> dict[str, str]:
         """The newest ids of `bell` and `control`, from which to listen on; '0-0' when there is none yet."""

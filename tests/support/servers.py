@@ -1,0 +1,155 @@
+"""Servers: real Redis processes in odd arrangements: TLS, a primary with replica and Sentinel, a cluster of three."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+
+
+def free_ports(n: int) -> list[int]:
+    """So many ports that are free now; with 10,000 on top they are free too (a cluster's bus wants them)."""
+    found: list[int] = []
+    with ExitStack() as stack:
+        while len(found) < n:
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+            if port < 55_000:
+                found.append(port)
+            else:
+                other = 20_000 + port % 20_000
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", other)) != 0 and other not in found:
+                        found.append(other)
+    return found
+
+
+def redis_binary() -> str | None:
+    """Debian's redis-server, or None."""
+    return shutil.which("redis-server")
+
+
+@contextmanager
+def server(directory: Path, port: int, *options: str, config: str | None = None, sentinel: bool = False) -> Iterator[int]:
+    """One redis-server on loopback; `config` is the text of its configuration file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    command = ["redis-server"]
+    if config is not None:
+        path = directory / "redis.conf"
+        path.write_text(config)
+        command.append(str(path))
+    command += ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), *options]
+    if sentinel:
+        command.append("--sentinel")
+    log = (directory / "log").open("wb")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for_port(port if port else int(options[options.index("--tls-port") + 1]), process)
+        yield port
+    finally:
+        process.kill()
+        process.wait(10)
+        log.close()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until something listens there."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            raise RuntimeError(f"redis-server ended with {process.returncode}")
+        time.sleep(0.02)
+    raise RuntimeError(f"nothing listens on {port}")
+
+
+@contextmanager
+def sentinel_set(directory: Path) -> Iterator[str]:
+    """A primary, a replica and one Sentinel; the URL asks Sentinel."""
+    primary, replica, watch = free_ports(3)
+    with ExitStack() as stack:
+        stack.enter_context(server(directory / "primary", primary, "--appendonly", "yes", "--save", ""))
+        stack.enter_context(server(directory / "replica", replica, "--replicaof", "127.0.0.1", str(primary)))
+        config = f"sentinel monitor mymaster 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds mymaster 1000\n"
+        config += "sentinel failover-timeout mymaster 3000\n"
+        stack.enter_context(server(directory / "sentinel", watch, config=config, sentinel=True))
+        yield f"redis+sentinel://127.0.0.1:{watch}/mymaster"
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """Three primaries with all slots between them."""
+    ports = free_ports(3)
+    with ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(
+                server(directory / str(port), port, "--cluster-enabled", "yes", "--save", "", "--appendonly", "yes")
+            )
+        nodes = [redis.Redis(port=port) for port in ports]
+        share = 16384 // 3 + 1
+        for i, node in enumerate(nodes):
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", i * share, min((i + 1) * share, 16384) - 1)
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        deadline = time.monotonic() + 20
+        while not all(b"cluster_state:ok" in raw_info(node) and b"cluster_known_nodes:3" in raw_info(node) for node in nodes):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the cluster did not come together")
+            time.sleep(0.05)
+        for node in nodes:
+            node.close()
+        yield f"redis+cluster://127.0.0.1:{ports[0]}"
+
+
+def raw_info(node: redis.Redis) -> bytes:
+    """CLUSTER INFO as bytes, whatever redis-py makes of it."""
+    found = node.execute_command("CLUSTER", "INFO")
+    if isinstance(found, dict):
+        return "\n".join(f"{k}:{v}" for k, v in found.items()).encode()
+    return bytes(found)
+
+
+@contextmanager
+def tls(directory: Path) -> Iterator[tuple[str, Path]]:
+    """A server that speaks TLS only; its URL and the CA that signed its certificate."""
+    (port,) = free_ports(1)
+    directory.mkdir(parents=True, exist_ok=True)
+    ca_key, ca, key, request, cert = (directory / n for n in ("ca.key", "ca.pem", "s.key", "s.csr", "s.pem"))
+    names = directory / "names"
+    names.write_text("subjectAltName=DNS:localhost")
+    for command in (
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", ca_key, "-out", ca, "-days", "2", "-subj", "/CN=test CA"],
+        ["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=localhost"],
+        [
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            ca,
+            "-CAkey",
+            ca_key,
+            "-CAcreateserial",
+            "-out",
+            cert,
+            "-days",
+            "2",
+            "-extfile",
+            names,
+        ],
+    ):
+        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+    options: Sequence[str] = (
+        *("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(ca)),
+        *("--tls-auth-clients", "no", "--save", "", "--requirepass", "s3cret"),
+    )
+    with server(directory / "data", 0, *options):
+        yield f"rediss://:s3cret@localhost:{port}/0", ca
