@@ -177,9 +177,6 @@ class Notes(Protocol):
     async def write(self, field: str, value: bytes) -> None:
         """Keep `value` under `field`; LeaseLost when this attempt no longer owns the job."""
 
-    async def check(self) -> None:
-        """Raise LeaseLost when this attempt no longer owns the job."""
-
     async def read(self, field: str) -> bytes | None:
         """What an earlier attempt kept, None when nothing; LeaseLost when this attempt no longer owns the job."""
 
@@ -277,7 +274,6 @@ class Job:
         kept = await self._notes.read(field)
         if kept is not None:
             return msgspec.msgpack.decode(kept, type=kind)
-        await self._notes.check()  # a frozen worker's attempt may be another's by now, which has done this step
         value = fn(*args)
         if inspect.isawaitable(value):
             value = await value

@@ -40,15 +40,6 @@ class Notebook:
         if not kept:
             raise LeaseLost(f"{claim.full_id} belongs to another attempt now; {field!r} was not kept")
 
-    async def check(self) -> None:
-        """Raise LeaseLost when the entry is no longer ours; waits through outages."""
-        claim = self._claim
-        held = await self._store.link.patient(
-            lambda: self._store.holds(claim.queue, self._worker, claim.tag, claim.entry), timeout=None
-        )
-        if not held:
-            raise LeaseLost(f"{claim.full_id} belongs to another attempt now; nothing more is done for this one")
-
     async def read(self, field: str) -> bytes | None:
         """What an earlier attempt kept; LeaseLost when another attempt owns the job now."""
         claim = self._claim

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..keys import GROUP, prefix
+from ..keys import prefix
 from .base import Verbs, text
 from .settles import Settles
 from .wire import Wire
@@ -129,12 +129,6 @@ class WorkVerbs(Verbs):
         Redis: lua/note.lua.
         """
         return bool(await self._run("note", queue, worker, tag, entry, job_id, field, value, log_lines))
-
-    async def holds(self, queue: str, worker: str, tag: str, entry: str) -> bool:
-        """True while that worker's lease of the entry stands, as of now."""
-        key = f"{prefix(queue)}ready:{tag}"
-        rows = await self.link.call("XPENDING", key, GROUP, entry, entry, 1, queue=queue)
-        return bool(rows) and text(rows[0][1]) == worker
 
     async def recall(self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str) -> tuple[bool, bytes | None]:
         """What `note` kept under a field, None when nothing. First False: the lease is lost, do nothing more.
