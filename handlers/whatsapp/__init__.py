@@ -1,0 +1,1 @@
+"""WhatsApp: the provider's interface, a local provider for development, and Brazil's phone numbers."""
