@@ -100,6 +100,12 @@ class Proxy:
         """What was held back passes, late, and so does everything after it."""
         self._passing.set()
 
+    async def hold(self, seconds: float) -> None:
+        """Let nothing pass for so long: an outage of the network."""
+        self.swallow()
+        await asyncio.sleep(seconds)
+        self.heal()
+
     async def cut_all(self) -> None:
         """Cut every connection there is."""
         links, self._links = self._links, set()

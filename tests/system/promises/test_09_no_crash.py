@@ -1,0 +1,127 @@
+"""Promise 9, a blocked event loop is no crash, and an outage is no crash: nothing is started a second time for either."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.faults import Proxy
+from tests.support.worker_main import Config
+
+from .checks import assert_each_ended_once
+from .crew import Crew, numbered
+from .servers import OwnServer
+
+pytestmark = pytest.mark.slow
+
+LONGER_THAN_LEASES = 3.3
+"""Seconds: three leases and more, of the tests' lease of 1 s."""
+
+
+async def test_a_loop_blocked_for_three_leases_is_reported_and_its_jobs_start_once(crew: Crew) -> None:
+    blocked = await crew.start()
+    job = await crew.job("block", seconds=LONGER_THAN_LEASES)
+    await crew.started()
+    await crew.start()  # somebody who would reclaim it
+    counts = await crew.all_ended()
+    assert len(crew.journal.starts()) == 1
+    assert counts.stalled == 0
+    (told,) = await blocked.noted("loop.blocked")
+    assert f"handler do ({job})" in told["where"]
+    await assert_each_ended_once(crew, [job])
+
+
+async def test_the_jobs_beside_one_that_blocks_the_loop_are_kept_too(crew: Crew) -> None:
+    await crew.start()
+    gate = crew.gate()
+    ids = [await crew.job("gate", n=n, gate=gate) for n in range(3)]
+    for n in range(3):
+        await crew.started(n)
+    ids.append(await crew.job("block", n=3, seconds=2.5))
+    await crew.started(3)
+    await crew.start()
+    await crew.when(lambda c: c.completed == 1)
+    crew.open(gate)
+    counts = await crew.all_ended()
+    assert counts.stalled == 0
+    assert len(crew.journal.starts()) == 4
+    await assert_each_ended_once(crew, ids)
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_a_server_away_for_longer_than_leases_makes_no_second_start(own_crew: Crew, own_server: OwnServer, how: str) -> None:
+    crew = own_crew
+    workers = [await crew.start(), await crew.start()]
+    gate = crew.gate()
+    ids = [await crew.job("gate", n=n, gate=gate) for n in range(8)]
+    for n in range(8):
+        await crew.started(n)
+    await _away(own_server, how, 2.5)
+    await crew.counts()
+    await asyncio.sleep(crew.config.lease * 2)  # the grace and half a lease: who would be reclaimed is by now
+    crew.open(gate)
+    counts = await crew.all_ended()
+    assert counts.stalled == 0
+    assert sorted(x.n for x in crew.journal.starts()) == list(range(8))
+    if how == "killed":  # a frozen server is noticed only by who asks it something
+        for worker in workers:
+            assert worker.notes("store.down")
+            assert await worker.noted("store.up")
+    await assert_each_ended_once(crew, ids)
+
+
+async def _away(server: OwnServer, how: str, seconds: float) -> None:
+    if how == "killed":
+        server.kill()
+        await asyncio.sleep(seconds)
+        server.start()
+    else:
+        server.freeze()
+        await asyncio.sleep(seconds)
+        server.thaw()
+
+
+async def test_jobs_that_ended_while_the_server_was_away_are_recorded_when_it_is_back(own_crew: Crew, own_server: OwnServer) -> None:
+    crew = own_crew
+    await crew.start()
+    gate = crew.gate()
+    ids = [await crew.job("gate", n=n, gate=gate) for n in range(5)]
+    for n in range(5):
+        await crew.started(n)
+    own_server.kill()
+    crew.open(gate)
+    await asyncio.sleep(1.5)
+    own_server.start()
+    counts = await crew.all_ended()
+    assert counts.stalled == 0
+    assert len(crew.journal.starts()) == 5
+    await assert_each_ended_once(crew, ids)
+
+
+async def test_a_network_that_swallows_everything_for_longer_than_leases_makes_no_second_start(config: Config) -> None:
+    async with Proxy(config.url) as proxy, Crew(config) as crew:
+        for _ in range(2):
+            await crew.start(url=proxy.url, socket_timeout=0.3)
+        gate = crew.gate()
+        ids = [await crew.job("gate", n=n, gate=gate) for n in range(6)]
+        for n in range(6):
+            await crew.started(n)
+        await proxy.hold(2.5)
+        await asyncio.sleep(crew.config.lease * 2)
+        crew.open(gate)
+        counts = await crew.all_ended()
+        assert counts.stalled == 0
+        assert len(crew.journal.starts()) == 6
+        await assert_each_ended_once(crew, ids)
+
+
+async def test_a_worker_that_is_really_gone_is_noticed_within_a_lease_and_a_half(crew: Crew) -> None:
+    """The other side of the grace: it must not become the rule."""
+    doomed = await crew.start()
+    await crew.start()
+    await crew.add(*numbered(10, "hang", "ok"))
+    await crew.when(lambda c: c.active == 10)
+    lost = len([x for x in crew.journal.starts() if x.pid == doomed.pid])
+    doomed.kill()
+    await crew.when(lambda c: c.stalled == lost > 0, timeout=2.0)
