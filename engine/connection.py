@@ -73,6 +73,16 @@ class Connection:
         link = Link(self._url, clock=self._clock, timeout=settings.socket_timeout, tls=_tls(settings))
         return RedisStore(link, self._clock)
 
+    async def revive(self) -> None:
+        """Start the embedded server again if it has died; its data is where it was.
+
+        Raises:
+            ConfigError, StoreError: it can't be started; the sentence says why.
+        """
+        if self._embedded is not None:
+            await self._embedded.__aenter__()
+            await self._embedded.__aexit__(None, None, None)
+
     async def close(self) -> None:
         """Close the connections, then leave the embedded server: the last one out stops it."""
         if self._store is not None:

@@ -141,7 +141,7 @@ class Enqueuing:
             else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else 86_400_000)
         )
         priority = options.priority or (handler.priority if handler else spec.priority if spec else 5)
-        expires = None if options.expires_after is None else self._clock.now_ms() + int(options.expires_after * 1000)
+        expires = None if options.expires_after is None else int(options.expires_after * 1000)
         return Entry(
             body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
             priority=priority,

@@ -54,7 +54,8 @@ class Body(msgspec.Struct, array_like=True, frozen=True):
     attempts: int | None = None
     """Overrides the handler's; None takes what the worker's declaration says."""
     timeout: float | None = None
-    expires_at_ms: int | None = None
+    expires_after_ms: int | None = None
+    """Counted from the id's milliseconds, so only the server's clock decides."""
     has_notes: bool = False
     """An earlier attempt left progress, log lines or steps."""
     history: tuple[AttemptRecord, ...] = ()
@@ -140,8 +141,8 @@ def pack_body(body: Body) -> bytes:
     """Encode a body, leaving out what is default at its end."""
     if body.history:
         return _encode(body)
-    if body.has_notes or body.expires_at_ms is not None:
-        return _encode((body.name, body.payload, body.attempts, body.timeout, body.expires_at_ms, body.has_notes))
+    if body.has_notes or body.expires_after_ms is not None:
+        return _encode((body.name, body.payload, body.attempts, body.timeout, body.expires_after_ms, body.has_notes))
     if body.attempts is not None or body.timeout is not None:
         return _encode((body.name, body.payload, body.attempts, body.timeout))
     return _encode((body.name, body.payload))

@@ -88,7 +88,9 @@ class Worker:
             resources = await self._enter_lifespans(stack)
             store = self._engine.connection.store
             holdings = Holdings()
-            outage = Outage(self._clock, self._events)
+            connection = self._engine.connection
+            outage = Outage(self._clock, self._events, connection.revive if connection.is_embedded else None)
+            outage.met(connection.info.run_id if connection.info else "")
             self._build(store, holdings, outage, resources)
             keeper = self._keeper(holdings)
             for bell in self._bells:

@@ -22,6 +22,11 @@ RAW_SHOWN = 200
 """Bytes shown of an entry that can't be read."""
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 job`, `12,000 jobs`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def instant(ms: int) -> str | None:
     """Epoch ms as `2026-11-23T12:00:00.000Z`; None for 0 (not known) and for what no calendar has."""
     try:
@@ -70,7 +75,7 @@ def job_view(
         due_at=instant(row.due_ms),
         started_at=instant(row.started_ms),
         ended_at=instant(row.ended_ms),
-        expires_at=instant(body.expires_at_ms or 0) if body else None,
+        expires_at=instant(entry_ms(row.id) + body.expires_after_ms) if body and body.expires_after_ms else None,
         timeout=body.timeout if body else None,
         run_seconds=row.run_ms / 1000 if row.state is State.COMPLETED else None,
         worker=row.worker or (death.worker if death else "") or None,
@@ -208,7 +213,7 @@ def _error(row: JobRow) -> ErrorView | None:
     if death is not None:
         message = death.message
         if not message and death.type == "WorkerLost":
-            message = f"{len(row.envelope.lost) if row.envelope else 0} workers were lost while they ran it"
+            message = f"{counted(len(row.envelope.lost) if row.envelope else 0, 'worker')} lost while running it"
         if not message and death.type == "Undecodable":
             message = "this entry is no job of the engine's: something else wrote it, or its bytes were damaged"
         return ErrorView(

@@ -9,9 +9,12 @@ from ..clock import Clock
 from ..errors import StoreError
 from ..events import Events, ServiceFailed
 from ..masking import mask_text
+from ..store.translate import is_passing
 
 JITTER = 0.25
 """Share of the period by which passes differ, so that many workers do not come at the same instant."""
+FAILED_PAUSE = 0.25
+"""Seconds at least between a pass that failed and the next."""
 
 
 class Service(ABC):
@@ -49,7 +52,10 @@ class Service(ABC):
                 await self.run_once()
                 self._failed = False
             except StoreError as error:
-                self._tell(error)
+                if is_passing(error):
+                    self._failed = True  # an outage: the bell and the pools tell of it, once for all services
+                else:
+                    self._tell(error)
             except Exception as error:  # noqa: BLE001 - the service loop outlives its passes: one bad entry must not stop the duty
                 self._tell(error)
             await self._pause()
@@ -68,7 +74,7 @@ class Service(ABC):
         if self._stopping:
             return
         waiting = asyncio.ensure_future(self._wake.wait())
-        pause = asyncio.ensure_future(self._clock.sleep(max(self.next_wait(), 0.0)))
+        pause = asyncio.ensure_future(self._clock.sleep(max(self.next_wait(), FAILED_PAUSE if self._failed else 0.0)))
         try:
             await asyncio.wait((waiting, pause), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -58,14 +58,16 @@ class Bell(Service):
 
     async def run_once(self) -> int:
         """Wait for the next sound; returns how many were heard (0 when none came in time)."""
-        if not self._seen:
-            await self.begin()
-        keys = list(self._seen)
         try:
+            if not self._seen:
+                await self.begin()
+            keys = list(self._seen)
             reply = await self._wire.call(
                 "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *keys, *self._seen.values(), timeout=BLOCK_SECONDS + 2
             )
         except StoreError as error:
+            if self._stopping:
+                return 0  # `close` has cut the read off
             self._tries += 1
             await self._outage.wait(error, self._tries)
             if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): look, and start anew

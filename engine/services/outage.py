@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from ..clock import Clock
-from ..errors import StoreDenied, StoreError
+from ..errors import EngineError, StoreDenied, StoreError, StoreUnreachable
 from ..events import Events, StoreDown, StoreUp
 from ..masking import mask_text
 from ..store.link import DENIED_PAUSE, FIRST_PAUSE, LONGEST_PAUSE
@@ -12,9 +14,13 @@ from ..store.link import DENIED_PAUSE, FIRST_PAUSE, LONGEST_PAUSE
 class Outage:
     """From the first failed call to the first that succeeds."""
 
-    def __init__(self, clock: Clock, events: Events) -> None:
+    def __init__(self, clock: Clock, events: Events, revive: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`revive` brings our own embedded server back when it has died; None for a server that is somebody else's."""
         self._clock = clock
         self._events = events
+        self._revive = revive
+        self._server = ""
+        self._changed = False
         self._since: float | None = None
         self._told = False
 
@@ -37,13 +43,25 @@ class Outage:
             self._events.emit(StoreDown(error=mask_text(str(error)), at_ms=self._clock.now_ms()))
         if tries <= 1:
             return
+        if self._revive is not None and isinstance(error, StoreUnreachable):
+            try:
+                await self._revive()
+                return
+            except EngineError as reason:
+                self._events.emit(StoreDown(error=mask_text(str(reason)), at_ms=self._clock.now_ms()))
         pause = DENIED_PAUSE if isinstance(error, StoreDenied) else min(FIRST_PAUSE * 2 ** min(tries - 2, 10), LONGEST_PAUSE)
         await self._clock.sleep(pause * (0.5 + self._clock.random()))
 
-    def over(self, *, same_server: bool = True) -> None:
+    def met(self, server: str) -> None:
+        """This server process (its run id) answers; at the start, and after trouble."""
+        self._changed = self._changed or self._server not in ("", server)
+        self._server = server
+
+    def over(self) -> None:
         """A call succeeded."""
         if self._since is None:
             return
+        same_server, self._changed = not self._changed, False
         if self._told:
             away = self._clock.mono() - self._since
             self._events.emit(StoreUp(seconds_away=away, same_server=same_server, at_ms=self._clock.now_ms()))

@@ -157,6 +157,7 @@ class Pool:
         for i, slot in enumerate(slots):
             slot.set_name(f"{self.spec.name}/slot-{i}")
         try:
+            self._server = await self._store.link.patient(self._store.server_epoch, timeout=None)
             await self._steps()
         finally:
             for slot in slots:
@@ -221,10 +222,12 @@ class Pool:
         tries = 0
         try:
             while True:
-                sent_mono = self._clock.mono()
-                held = len(self._held) - len(settles) + self._holdings.beside(queue)
-                record = _pack((self._worker, settles.done)) if settles.done else b""
                 try:
+                    if tries:
+                        settles = await self._after_trouble(settles)
+                    sent_mono = self._clock.mono()
+                    held = len(self._held) - len(settles) + self._holdings.beside(queue)
+                    record = _pack((self._worker, settles.done)) if settles.done else b""
                     reply = await self._store.step(
                         self._wire, queue, self._worker, self._number, want, held, settles, record, self.spec.keep_notes_ms
                     )
@@ -234,7 +237,6 @@ class Pool:
                         return
                     tries += 1
                     await self._outage.wait(error, tries)
-                    settles = await self._after_trouble(settles)
         finally:
             self._holdings.ask(queue, 0)
         self._outage.over()
@@ -242,16 +244,24 @@ class Pool:
 
     async def _after_trouble(self, settles: Settles) -> Settles:
         """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and
-        drop what is lost, or a late settle would end the attempt of a new owner."""
-        try:
-            server = await self._store.server_epoch()
-            if self._server not in ("", server) and await self._store.last_call(self.spec.name, self._worker) != self._number:
-                lost, _ = await self._store.renew(self.spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
-                self.tell([self._held[e] for e in lost if e in self._held], "lost")
-                settles = settles.without(set(lost))
-            self._server = server
-        except StoreError:
-            return settles  # still away: the step's next try meets the same trouble and comes back here
+        drop what is lost, or a late settle would end the attempt of a new owner.
+
+        Raises:
+            StoreError: still away; nothing may be sent before this has gone through.
+        """
+        server = await self._store.server_epoch()
+        if server != self._server and await self._store.last_call(self.spec.name, self._worker) != self._number:
+            lost, _ = await self._store.renew(self.spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
+            settles = settles.without(set(lost))
+            self._settles = self._settles.without(set(lost))
+            for claim in [self._held[entry] for entry in lost if entry in self._held]:
+                if claim.phase is Phase.ENDED:
+                    self._held.pop(claim.entry)
+                    self._report_lost(claim)
+                else:
+                    self._interrupt(claim, "lost")
+        self._server = server
+        self._outage.met(server)
         return settles
 
     def _accept(self, reply: StepReply, settles: Settles, promised: dict[str, Event], want: int, sent_mono: float) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..clock import Clock
-from ..errors import StoreError
 from ..events import Events, JobsPromoted
 from ..store.redis_store import RedisStore
 from .base import Service
@@ -73,7 +72,3 @@ class Promoter(Service):
             self._due_mono = None
             return super().next_wait()
         return min(max(self._due_mono - self._clock.mono(), 0.0), LONGEST_WAIT)
-
-    def _tell(self, error: Exception) -> None:
-        self._due_mono = self._clock.mono() + 0.25 if isinstance(error, StoreError) else None
-        super()._tell(error)

@@ -69,7 +69,7 @@ class Runner:
         if claim.told == "cancel":
             promise(claim, self._settler.drop(settles(), claim, "asked before it started"))
             return
-        if body.expires_at_ms is not None and self._now_ms() > body.expires_at_ms:
+        if self._has_expired(claim, body):
             promise(claim, self._settler.drop(settles(), claim, "expired"))
             return
         await self._attempt(claim, slot, handler, body, payload, settles, promise)
@@ -120,6 +120,12 @@ class Runner:
         if isinstance(ending, Asked):
             seconds = self._clock.mono() - claim.started_mono
         promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
+
+    def _has_expired(self, claim: Claim, body: Body) -> bool:
+        """Too late to start. A job that was started before was in time, whatever became of that attempt."""
+        if body.expires_after_ms is None or body.history or claim.envelope.stalls:
+            return False
+        return self._now_ms() > int(claim.id.partition("-")[0]) + body.expires_after_ms
 
     def _tell_unknown(self, claim: Claim) -> None:
         if claim.name not in self._unknown:  # once a name: the job comes back every few seconds

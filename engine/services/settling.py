@@ -138,7 +138,7 @@ class Settler:
         record = AttemptRecord(job.attempt, started, ended, outcome, error, self._worker)
         history = (*old.history, record)[-KEPT_HISTORY:]
         noted = old.has_notes or job.noted
-        return Body(old.name, old.payload, old.attempts, old.timeout, old.expires_at_ms, noted, history)
+        return Body(old.name, old.payload, old.attempts, old.timeout, old.expires_after_ms, noted, history)
 
     def _result(self, handler: HandlerSpec, value: object) -> bytes:
         data = encode_payload(value)

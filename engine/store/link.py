@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..config import redact_url
-from ..errors import EngineClosed, StoreDenied, StoreError, StoreUnanswered
+from ..errors import EngineClosed, StoreDenied, StoreError, StoreUnanswered, StoreUnreachable
 from .address import Address
 from .translate import is_passing
-from .wire import Wire
+from .wire import SENT, Wire
 
 T = TypeVar("T")
 
@@ -27,6 +28,12 @@ MAX_WIRES = 64
 FIRST_PAUSE, LONGEST_PAUSE, DENIED_PAUSE = 0.05, 2.0, 5.0
 """Seconds between repeats of a failed call: doubling with jitter, capped so that work resumes soon after the server is back;
 a refused password is asked again rarely, or the server's log fills."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    last: StoreError | None = None
+    unanswered: bool = False
 
 
 class Link:
@@ -42,7 +49,8 @@ class Link:
         self._wires: list[Wire] = []
         self._room = asyncio.Semaphore(MAX_WIRES)
         self._closed = False
-        self.where = redact_url(url)
+        self.where = redact_url(url).partition("?")[0]
+        """The server's address as it may be shown."""
 
     def __repr__(self) -> str:
         return f"<Link {self.where} wires={len(self._wires)}>"
@@ -96,18 +104,43 @@ class Link:
             StoreError: the last error, when it is none that passes, or time is up. It is `StoreUnanswered` when any of
                 the sendings may have taken effect.
         """
-        deadline = None if timeout is None else self._clock.mono() + timeout
-        pause, unanswered = 0.0, False
+        tries = _Tries()
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await self._repeat(attempt, None if timeout is None else self._clock.mono() + timeout, on_trouble, tries)
+        except TimeoutError as cut:
+            if not limit.expired():
+                raise
+            if tries.unanswered or SENT in getattr(cut.__cause__, "__notes__", ()):
+                sentence = f"{self.where} did not answer within {timeout} s: the request may have taken effect"
+                raise StoreUnanswered(sentence) from tries.last
+            if tries.last is not None:
+                raise tries.last from cut
+            raise StoreUnreachable(f"{self.where} can't be reached within {timeout} s: is the server running?") from cut
+        except StoreError as error:
+            if tries.unanswered and is_passing(error) and not isinstance(error, StoreUnanswered):
+                raise StoreUnanswered(f"{error} (an earlier try may have taken effect)") from error
+            raise
+
+    async def _repeat(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        deadline_mono: float | None,
+        on_trouble: Callable[[StoreError], None] | None,
+        tries: _Tries,
+    ) -> T:
+        pause = 0.0
         while True:
             try:
                 return await attempt()
             except StoreError as error:
-                unanswered = unanswered or isinstance(error, StoreUnanswered)
-                worth = is_passing(error) or (deadline is None and isinstance(error, StoreDenied))
-                wait = DENIED_PAUSE if isinstance(error, StoreDenied) else pause * (0.5 + self._clock.random())
-                if not worth or (deadline is not None and self._clock.mono() + wait >= deadline):
-                    if unanswered and not isinstance(error, StoreUnanswered) and is_passing(error):
-                        raise StoreUnanswered(f"{error} (an earlier try may have taken effect)") from error
+                tries.last = error
+                tries.unanswered = tries.unanswered or isinstance(error, StoreUnanswered)
+                denied = isinstance(error, StoreDenied)
+                wait = DENIED_PAUSE if denied else pause * (0.5 + self._clock.random())
+                worth = is_passing(error) or (deadline_mono is None and denied)
+                if not worth or (deadline_mono is not None and self._clock.mono() + wait >= deadline_mono):
                     raise
                 if on_trouble is not None:
                     on_trouble(error)

@@ -229,7 +229,7 @@ class PageVerbs(Verbs):
         key = prefix(queue) + ("dead" if state is State.DEAD else "done")
         start = f"({cursor}" if cursor else "-"
         limit = LARGEST_PAGE
-        found = entries(await self.link.call("XRANGE", key, start, f"({before_ms}", "COUNT", limit, queue=queue))
+        found = entries(await self.link.call("XRANGE", key, start, str(max(before_ms - 1, 0)), "COUNT", limit, queue=queue))
         jobs = 0
         for _, fields in found:
             if state is State.DEAD or (state is State.CANCELLED and "x" in fields):

@@ -21,6 +21,9 @@ from .translate import RECONNECT, code_of, translate
 Dial = Callable[[], Awaitable[AbstractConnection]]
 """Makes an unconnected connection to whoever is the right server now."""
 
+SENT = "the request had been sent"
+"""Note on a cancellation that came between a request and its reply: the request may have taken effect."""
+
 
 class Wire:
     """A connection that is made when needed and dropped when in doubt."""
@@ -66,7 +69,9 @@ class Wire:
         except (rx.RedisError, OSError, TimeoutError) as error:
             await self.drop()
             raise translate(error, sent=sent, where=self._where) from error
-        except BaseException:  # cancelled in the middle: the reply would be read by the next caller
+        except BaseException as error:  # cancelled in the middle: the reply would be read by the next caller
+            if sent:
+                error.add_note(SENT)
             await self.drop()
             raise
 

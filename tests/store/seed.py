@@ -90,7 +90,7 @@ class Hand:
 def _with(claim: Claim, outcome: str, error: str) -> Body:
     record = AttemptRecord(claim.envelope.attempt, 1000, 1005, outcome, error, "hand")
     old = claim.body
-    return Body(old.name, old.payload, old.attempts, old.timeout, old.expires_at_ms, old.has_notes, (*old.history, record))
+    return Body(old.name, old.payload, old.attempts, old.timeout, old.expires_after_ms, old.has_notes, (*old.history, record))
 
 
 async def dead(store: RedisStore, queue: str, n: int = 1, **how: Any) -> list[str]:

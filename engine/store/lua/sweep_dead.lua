@@ -7,7 +7,8 @@
 -- Used by  RedisStore.sweep_dead
 --@use base
 local limit = tonumber(ARGV[4])
-local entries = call('XRANGE', P .. 'dead', '-', '(' .. ARGV[3], 'COUNT', limit)
+-- an end of `(ms` would take that ms in too, all but its last sequence number
+local entries = call('XRANGE', P .. 'dead', '-', fmt(math.max(tonumber(ARGV[3]) - 1, 0)), 'COUNT', limit)
 local ids = {}
 for i, x in ipairs(entries) do
   ids[i] = x[1]
