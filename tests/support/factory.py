@@ -218,19 +218,22 @@ class Hand:
         self.settles.snooze(one, delay_ms, one.repacked())
         return (await self.step()).lost
 
-    async def release(self, one: Claim) -> list[str]:
+    async def release(self, *claims: Claim) -> list[str]:
         """Give back; the lost entries."""
-        self.settles.release(one, one.repacked())
+        for one in claims:
+            self.settles.release(one, one.repacked())
         return (await self.step()).lost
 
-    async def bury(self, one: Claim, reason: str = "attempts used up") -> list[str]:
+    async def bury(self, *claims: Claim, reason: str = "attempts used up") -> list[str]:
         """Settle as dead; the lost entries."""
-        self.settles.bury(one, b"", "f00d", reason, one.repacked())
+        for one in claims:
+            self.settles.bury(one, b"", "f00d", reason, one.repacked())
         return (await self.step()).lost
 
-    async def cancel(self, one: Claim, reason: str = "asked") -> list[str]:
+    async def cancel(self, *claims: Claim, reason: str = "asked") -> list[str]:
         """Settle as cancelled; the lost entries."""
-        self.settles.cancel(one, reason, one.repacked())
+        for one in claims:
+            self.settles.cancel(one, reason, one.repacked())
         return (await self.step()).lost
 
     async def renew(self, *claims: Claim) -> tuple[list[str], list[str]]:

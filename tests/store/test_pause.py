@@ -1,0 +1,99 @@
+"""Pause and gate: nothing is claimed, and nothing else is held up."""
+
+from __future__ import annotations
+
+from engine.store.redis_store import RedisStore
+from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, raw, states
+
+
+async def test_a_timed_pause_ends_by_itself_to_the_millisecond(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    hand = Hand(timed, queue)
+    await timed.pause(queue, "lunch", for_ms=1000)
+    end = now.ms + 1000
+    reply = await hand.step(want=1)
+    assert (reply.rows, reply.paused_until_ms) == ([], end)
+    now.forward(999)
+    assert await hand.claim() == []
+    now.forward(1)
+    reply = await hand.step(want=1)
+    assert (len(reply.rows), reply.paused_until_ms) == (1, -1)
+    assert (await store.counts(queue)).paused is None
+
+
+async def test_a_pause_without_end_says_so(store: RedisStore, queue: str) -> None:
+    await store.pause(queue, "why")
+    assert (await Hand(store, queue).step(want=1)).paused_until_ms == 0
+
+
+async def test_settles_promotions_and_enqueues_go_on_while_a_queue_is_paused(store: RedisStore, queue: str) -> None:
+    first, second = await enqueue(store, queue, 2, ordering_key="k")
+    (later,) = await enqueue(store, queue)
+    hand = Hand(store, queue)
+    one, two = await hand.claim(2)
+    await store.pause(queue, "why")
+    await hand.complete(one)
+    await hand.retry(two, 0)
+    assert (await store.promote(queue)).moved == 1
+    (new,) = await enqueue(store, queue)
+    assert await hand.claim(9) == []
+    assert await states(store, queue, [first, second, later, new]) == ["completed", "waiting", "waiting", "waiting"]
+
+
+async def test_a_lost_reply_is_still_answered_on_a_paused_queue(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    hand = Hand(store, queue)
+    first = await hand.step(want=1)
+    await store.pause(queue, "why")
+    assert (await hand.again()).rows == first.rows
+
+
+async def test_a_suspect_waits_out_a_pause_too(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    hand = Hand(store, queue)
+    await hand.lapse(*await hand.claim())
+    await store.reclaim(queue, "r", 10_000, 3, {}, grace=False)
+    await store.pause(queue, "why")
+    reply = await hand.step(want=1)
+    assert (reply.rows, reply.drain) == ([], False)
+
+
+async def test_resume_rings_the_bell(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    await store.pause(queue, "why")
+    before = await store.last_ids(queue)
+    await store.resume(queue)
+    assert await store.last_ids(queue) != before
+
+
+async def test_a_gate_holds_until_its_instant_and_never_gets_shorter(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    hand = Hand(timed, queue)
+    assert await timed.gate(queue, 5000)
+    assert not await timed.gate(queue, 4000)
+    assert await timed.gate(queue, 6000)
+    end = now.ms + 6000
+    reply = await hand.step(want=1)
+    assert (reply.rows, reply.paused_until_ms) == ([], end)
+    now.forward(5999)
+    assert await hand.claim() == []
+    now.forward(1)
+    assert len(await hand.claim()) == 1
+
+
+async def test_a_gate_does_not_shorten_a_pause(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    await store.pause(queue, "why")
+    await store.gate(queue, HOUR)
+    assert (await Hand(store, queue).step(want=1)).paused_until_ms == 0
+
+
+async def test_pausing_and_resuming_is_told_to_whoever_listens(store: RedisStore, queue: str) -> None:
+    await store.pause(queue, "revoked")
+    await store.resume(queue, "renewed")
+    told = [(f[1], f[7]) for _, f in await raw(store, queue, "XRANGE", "events", "-", "+")]
+    assert told == [(b"paused", b"revoked"), (b"resumed", b"renewed")]
