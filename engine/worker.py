@@ -94,7 +94,7 @@ class Worker:
             self._build(store, holdings, outage, resources)
             keeper = self._keeper(holdings)
             for bell in self._bells:
-                await bell.begin()
+                await store.link.patient(bell.begin, timeout=self._engine.settings.connect_timeout)
             keeper.start()
             slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
             self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms()))
