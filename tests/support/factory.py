@@ -183,6 +183,11 @@ class Hand:
 
     async def step(self, want: int = 0, held: int = 0) -> StepReply:
         """Settle what was said, claim up to `want`."""
+        self.prepare(want, held)
+        return await self.again()
+
+    def prepare(self, want: int = 0, held: int = 0) -> None:
+        """Number a call that is lost on its way; `again` sends it."""
         settles, self.settles = self.settles, Settles()
         completed = [c for c in settles.claims if not any(o[1] is c for o in settles._others)] + [
             o[1] for o in settles._others if o[0] == "c"
@@ -191,7 +196,6 @@ class Hand:
         record = msgspec.msgpack.encode((self.name, ran)) if ran else b""
         self.number += 1
         self._last = (self.number, want, held, settles, record)
-        return await self.again()
 
     async def again(self) -> StepReply:
         """The very same call once more, as after a lost reply."""
