@@ -1,8 +1,8 @@
 """Interleavings: two workers, a reclaimer, a promoter and an operator, in every order in which their calls can reach the server.
 
-A script is one atomic step, so an order of calls is all there is to a race. Each set-up is a few programs (who calls what, in turn);
-every merge of them is run on a queue of its own, or a sample with a fixed seed where there are too many. After every call the whole
-queue is looked at; at the end another worker finishes what is left, and everything must have ended exactly once.
+A script is one atomic step, so an order of calls is all there is to a race. Each set-up is a few programs (who calls what, in
+turn); every merge of them is run on a queue of its own, or a sample with a fixed seed where there are too many. After every call the
+whole queue is looked at; at the end another worker finishes what is left, and everything must have ended exactly once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ SET_UPS = [
     SetUp("snooze, hasten, delete", ("w1:claim w1:snooze", "w2:claim w2:complete", "hasten1", "delete2", "lapse"), most=700),
     SetUp(
         "everything at once",
-        ("w1:claim? w1:again w1:renew w1:retry? w1:again", "w2:claim w2:renew w2:release w2:claim w2:complete", "lapse1", "lapse", "promote", "cancel2"),
+        (
+            *("w1:claim? w1:again w1:renew w1:retry? w1:again", "w2:claim w2:renew w2:release w2:claim w2:complete"),
+            *("lapse1", "lapse", "promote", "cancel2"),
+        ),
         most=500,
     ),
 ]  # fmt: skip
