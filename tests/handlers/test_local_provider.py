@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from handlers.opt_outs import JsonOptOuts, OptOuts
 from handlers.whatsapp.local import FAILS_TWICE, NEVER_ACCEPTED, LocalProvider, Rule
 from handlers.whatsapp.provider import OutcomeUnknown, Provider, ProviderError, Rejected, Temporary, Throttled, TokenRevoked
 from tests.handlers.conftest import ANA, BRUNO
+
+ROOT = Path(__file__).parents[2]
 
 
 def provider(directory: Path) -> LocalProvider:
@@ -35,6 +38,46 @@ async def test_one_key_is_sent_once_however_many_processes_try_at_once(tmp_path:
     ids = await asyncio.gather(*(send(one, f"job-{n}:reply") for n in range(10) for one in several))
     assert len(set(ids)) == 10
     assert sent(tmp_path) == 10
+
+
+_SENDER = """
+import asyncio, pathlib, sys
+from engine import Clock
+from handlers.opt_outs import JsonOptOuts
+from handlers.whatsapp.local import LocalProvider
+
+async def main(directory, process):
+    provider = LocalProvider(directory / "outbox.ndjson", rules=directory / "rules.json", clock=Clock())
+    opt_outs = JsonOptOuts(directory / "out.json")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for n in range(60):
+        await provider.send_text("+5511900000001", "Oi", organization_id="o", idempotency_key=f"job-{n}:reply")
+        await opt_outs.opt_out("o", f"+5511900{process}000{n:02}")
+
+asyncio.run(main(pathlib.Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+async def test_processes_that_share_the_files_neither_send_twice_nor_overwrite_one_another(tmp_path: Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _SENDER, str(tmp_path), str(number)), cwd=ROOT, stdin=pipe, stdout=pipe
+        )
+        for number in range(3)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert await process.stdout.readline() == b"ready\n"
+    await asyncio.gather(*(process.communicate(b"go\n") for process in processes))  # all at once
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sent(tmp_path) == 60
+    assert (
+        len(await JsonOptOuts(tmp_path / "out.json").among("o", [f"+5511900{p}000{n:02}" for p in range(3) for n in range(60)]))
+        == 180
+    )
 
 
 async def test_a_send_of_unknown_outcome_was_sent_and_its_repeat_finds_it(tmp_path: Path) -> None:
