@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
-from .app import Engine, Handler, Queue
-from .backoff import Exponential, Fixed
-from .clock import Clock
-from .config import Settings
-from .enqueuing import Handle
-from .errors import (
-    AttemptTimeout,
-    BadInput,
-    BadName,
-    BadPayload,
-    BadTime,
-    ConfigError,
-    EngineClosed,
-    EngineError,
-    EnqueueUnknown,
-    JobCancelled,
-    JobDead,
-    JobError,
-    JobNotFound,
-    LeaseLost,
-    PayloadTooLarge,
-    Refused,
-    ResultTimeout,
-    StoreDenied,
-    StoreError,
-    StoreFull,
-    StoreRefused,
-    StoreUnanswered,
-    StoreUnreachable,
-    StoreUnsuitable,
-    UnknownHandler,
-    UnknownQueue,
-    WrongState,
-)
-from .job import Job, State
-from .outcome import Discard, PauseQueue, RateLimited, Retry, Snooze
+if TYPE_CHECKING:
+    from .app import Engine, Handler, Queue
+    from .backoff import Exponential, Fixed
+    from .clock import Clock
+    from .config import Settings
+    from .enqueuing import Handle
+    from .errors import (
+        AttemptTimeout,
+        BadInput,
+        BadName,
+        BadPayload,
+        BadTime,
+        ConfigError,
+        EngineClosed,
+        EngineError,
+        EnqueueUnknown,
+        JobCancelled,
+        JobDead,
+        JobError,
+        JobNotFound,
+        LeaseLost,
+        PayloadTooLarge,
+        Refused,
+        ResultTimeout,
+        StoreDenied,
+        StoreError,
+        StoreFull,
+        StoreRefused,
+        StoreUnanswered,
+        StoreUnreachable,
+        StoreUnsuitable,
+        UnknownHandler,
+        UnknownQueue,
+        WrongState,
+    )
+    from .job import Job, State
+    from .outcome import Discard, PauseQueue, RateLimited, Retry, Snooze
 
 __all__ = [
     "AttemptTimeout",
@@ -86,3 +90,28 @@ __all__ = [
     "WrongState",
     "__version__",
 ]
+
+# Modules load when a name is first used: `engine --help` and `engine.embedded` need neither redis nor msgspec. Names that
+# stand nowhere here are exceptions.
+_HOMES = {
+    "app": "Engine Handler Queue",
+    "backoff": "Exponential Fixed",
+    "clock": "Clock",
+    "config": "Settings",
+    "enqueuing": "Handle",
+    "job": "Job State",
+    "outcome": "Discard PauseQueue RateLimited Retry Snooze",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names.split()), "errors")
+    value: object = getattr(import_module("." + home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
