@@ -29,6 +29,7 @@ class Service(ABC):
         self._wake = asyncio.Event()
         self._stopping = False
         self._failed = False
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status()}>"
@@ -48,9 +49,10 @@ class Service(ABC):
     async def run(self) -> None:
         """Passes until `stop`; an error of one pass does not end the duty."""
         while not self._stopping:
+            self._wake.clear()  # before the pass: whoever wakes it meanwhile knows of something this pass may not have seen
             try:
                 await self.run_once()
-                self._failed = False
+                self._failed = self._told = False
             except StoreError as error:
                 if is_passing(error):
                     self._failed = True  # an outage: the bell and the pools tell of it, once for all services
@@ -70,7 +72,6 @@ class Service(ABC):
         self._wake.set()
 
     async def _pause(self) -> None:
-        self._wake.clear()
         if self._stopping:
             return
         waiting = asyncio.ensure_future(self._wake.wait())
@@ -83,7 +84,8 @@ class Service(ABC):
             await asyncio.gather(waiting, pause, return_exceptions=True)
 
     def _tell(self, error: Exception) -> None:
-        if not self._failed:
-            self._failed = True
+        self._failed = True
+        if not self._told:
+            self._told = True
             text = mask_text(f"{type(error).__name__}: {error}")
             self._events.emit(ServiceFailed(service=type(self).__name__, error=text, at_ms=self._clock.now_ms()))

@@ -55,11 +55,12 @@ class Promoter(Service):
             return Promotion()  # woken to sleep shorter
         moved = 0
         while True:
+            self._due_mono = None  # what is heard while we ask is newer than our answer, and stays if it is earlier
             done = await self._store.promote(self._queue)
             moved += done.moved
-            self._due_mono = None
             if done.next_due_ms:
-                self._due_mono = self._clock.mono() + max(done.next_due_ms - done.now_ms, 0) / 1000 + MARGIN
+                due = self._clock.mono() + max(done.next_due_ms - done.now_ms, 0) / 1000 + MARGIN
+                self._due_mono = due if self._due_mono is None else min(due, self._due_mono)
             if not done.next_due_ms or done.next_due_ms > done.now_ms:
                 break
         if moved:
@@ -68,7 +69,8 @@ class Promoter(Service):
 
     def next_wait(self) -> float:
         """Until the next due time, or the longest wait."""
+        if self._failed:
+            return 0.0  # something may have become due meanwhile; the base waits its pause after a failure
         if self._due_mono is None:
-            self._due_mono = None
             return super().next_wait()
         return min(max(self._due_mono - self._clock.mono(), 0.0), LONGEST_WAIT)

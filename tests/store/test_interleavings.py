@@ -1,8 +1,8 @@
 """Interleavings: two workers, a reclaimer, a promoter and an operator, in every order in which their calls can reach the server.
 
 A script is one atomic step, so an order of calls is all there is to a race. Each set-up is a few programs (who calls what, in
-turn); every merge of them is run on a queue of its own, or a sample with a fixed seed where there are too many. After every call the
-whole queue is looked at; at the end another worker finishes what is left, and everything must have ended exactly once.
+turn); every merge of them is run on a queue of its own, or a sample with a fixed seed where there are too many. After every call
+the whole queue is looked at; at the end another worker finishes what is left, and everything must have ended exactly once.
 """
 
 from __future__ import annotations
