@@ -60,7 +60,7 @@ local function first_with(dedup_key, id) -- the id already holding this dedup ke
       end
     end
   end
-  class = fmt(class)
+  class = fmt(math.max(class, 16)) -- a minute at least: short windows must not make a hash each
   if not string.find(',' .. classes .. ',', ',' .. class .. ',', 1, true) then
     call('HSET', P .. 'meta', 'dedups', classes == '' and class or classes .. ',' .. class)
   end
