@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 from .app import Engine
@@ -13,6 +15,8 @@ from .worker import Worker
 
 RESTART_PAUSE = 1.0
 """Seconds before a worker process that died is started again; a poison job must not make a fork bomb."""
+HOLD_UP = 0.5
+"""Seconds that handlers which were cancelled long ago may keep a worker process, when all else has ended."""
 
 
 def run_worker(
@@ -42,9 +46,28 @@ def run_worker(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        return await worker.run()
+        drained = await worker.run()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest and (await asyncio.wait(rest, timeout=HOLD_UP))[1]:
+            _leave_now(1)  # a handler swallows its cancellation: the loop's own end would wait for it for ever
+        return drained
 
-    return 0 if run(main()) else 1
+    code = 0 if run(main()) else 1
+    deadline = app.clock.mono() + HOLD_UP
+    for thread in [one for one in threading.enumerate() if one.name == "AnyIO worker thread"]:
+        thread.join(max(deadline - app.clock.mono(), 0.0))
+        if thread.is_alive():
+            _leave_now(code)  # a plain `def` handler, cancelled or timed out: Python's own end would wait for its thread
+    return code
+
+
+def _leave_now(code: int) -> None:
+    """End the process without its handlers. Everything of ours is closed by then; their jobs' leases run out."""
+    print("a handler did not end when it was cancelled and is left behind", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def run(main: object) -> bool:

@@ -162,8 +162,10 @@ class Pool:
         finally:
             for slot in slots:
                 slot.cancel()
-            await asyncio.gather(*slots, return_exceptions=True)
-            await self._wire.drop()
+            try:
+                await asyncio.wait(slots)  # not gather: cancelled, that would go on to wait for handlers that swallow theirs
+            finally:
+                await self._wire.drop()
 
     async def _steps(self) -> None:
         while not self._gone:
