@@ -16,6 +16,7 @@ from ..options import EnqueueOptions
 from ..store.redis_store import RedisStore
 from .acting import ActView, PauseView
 from .bulk import Bulk, BulkView, Progress
+from .checkup import Checkup, Finding
 from .failures import FailureGroup, Failures, Filter
 from .looking import AuditView, EventView, JobPage
 from .shapes import ErrorView, JobView, QueueView, ServerView, StatsView, WorkerView
@@ -30,6 +31,7 @@ __all__ = [
     "FailureGroup",
     "Failures",
     "Filter",
+    "Finding",
     "Handle",
     "JobPage",
     "JobView",
@@ -65,7 +67,7 @@ class Producer(Protocol):
         """Add many jobs with equal options; one handle each, in order."""
 
 
-class Client(Bulk):
+class Client(Bulk, Checkup):
     """One a process is enough; it holds no connection of its own."""
 
     def __init__(

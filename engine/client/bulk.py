@@ -17,6 +17,7 @@ from ..job import State
 from ..store.rows import JobRow, id_order
 from .acting import Acting, clean_reason
 from .failures import Filter
+from .views import counted
 
 BITE = 50
 """Jobs a call: what keeps the scripts under 2 ms."""
@@ -258,7 +259,7 @@ class Bulk(Acting):
         while True:
             bite = await self._ask(self.store.obliterate, queue, force=force)
             if bite.active:
-                raise Refused(f"{bite.active} jobs of queue {queue!r} are active: drain it first, or force")
+                raise Refused(f"{counted(bite.active, 'active job')} in queue {queue!r}: drain it first, or force")
             if bite.is_done:
                 await self._ask(self.store.unregister_queue, queue)
                 return

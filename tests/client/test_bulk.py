@@ -164,7 +164,7 @@ async def test_obliterate_refuses_while_jobs_are_active(client: Client, store: R
     await store.register_queue(queue, 1)
     await enqueue(store, queue)
     await Hand(store, queue).step(want=1)
-    with pytest.raises(Refused, match="1 jobs of queue"):
+    with pytest.raises(Refused, match="1 active job in queue"):
         await client.obliterate(queue)
     await client.obliterate(queue, force=True)
     assert (await store.counts(queue)).enqueued == 0

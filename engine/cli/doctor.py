@@ -1,0 +1,86 @@
+"""Doctor: what is wrong with this server and this deployment, and how to mend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import StoreUnsuitable
+from .common import Command, ExitCode, JsonFlag, answer, answer_json, misuse, printable, seconds
+from .finding import with_client
+
+if TYPE_CHECKING:
+    from ..client import Client, Finding, StatsView
+
+_MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "problem": "PROBLEM "}
+
+
+def doctor(
+    max_oldest: Annotated[
+        str | None, typer.Option("--max-oldest", metavar="DURATION", help="Unhealthy (exit 6) when a job has waited longer.")
+    ] = None,
+    max_dead: Annotated[
+        int | None, typer.Option("--max-dead", metavar="N", help="Unhealthy (exit 6) with more dead jobs.")
+    ] = None,
+    json: JsonFlag = False,
+) -> ExitCode:
+    """What is wrong, and how to mend it.
+
+    Looks at the server, every queue and its workers, and checks that no job is missing. Exit 0 when all is well, 1 when not,
+    6 when a threshold is breached.
+    """
+    oldest = seconds(max_oldest, "--max-oldest")
+    if max_dead is not None and max_dead < 0:
+        misuse(f"--max-dead {max_dead} is no number of jobs: at least 0")
+
+    async def act(client: Client) -> tuple[list[Finding], list[Finding]]:
+        findings = await client.checkup()
+        breaches = _breaches(await client.stats(), oldest, max_dead) if oldest is not None or max_dead is not None else []
+        return findings, breaches
+
+    try:
+        findings, breaches = with_client(act)
+    except StoreUnsuitable as error:  # the engine won't even start on it; for a doctor that is a finding
+        findings, breaches = [_unsuitable(str(error))], []
+    is_well = not any(finding.level == "problem" for finding in findings)
+    if json:
+        answer_json({"ok": is_well and not breaches, "findings": findings + breaches})
+    else:
+        for finding in breaches + findings:
+            answer(f"{_MARKS[finding.level]}{printable(f'{finding.subject}: {finding.what}')}")
+            if finding.mend:
+                answer(f"        mend: {printable(finding.mend)}")
+    if not is_well:
+        return ExitCode.FAILURE
+    return ExitCode.UNHEALTHY if breaches else ExitCode.DONE
+
+
+def _breaches(stats: StatsView, oldest: float | None, max_dead: int | None) -> list[Finding]:
+    """Queues over a threshold that the caller set."""
+    from ..client import Finding
+    from ..client.views import counted
+    from ..durations import format_duration
+
+    found = []
+    for name, queue in stats.queues.items():
+        if oldest is not None and queue.oldest_waiting_seconds > oldest:
+            what = f"its oldest job has waited {format_duration(queue.oldest_waiting_seconds)}, over {format_duration(oldest)}"
+            found.append(
+                Finding(
+                    level="problem", subject=f"queue {name}", what=what, mend="more workers or slots, or look why they are slow"
+                )
+            )
+        if max_dead is not None and queue.dead > max_dead:
+            what = f"{counted(queue.dead, 'dead job')}, over {max_dead}"
+            found.append(Finding(level="problem", subject=f"queue {name}", what=what, mend=f"engine failures --queue {name}"))
+    return found
+
+
+def _unsuitable(sentence: str) -> Finding:
+    from ..client import Finding
+
+    return Finding(level="problem", subject="server", what=sentence)
+
+
+COMMANDS: dict[str, Command] = {"doctor": doctor}
