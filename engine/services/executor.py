@@ -16,7 +16,7 @@ from anyio import CapacityLimiter
 from ..declared import HandlerSpec
 from ..errors import EngineError
 from ..job import Job
-from ..outcome import Asked, Ending, Raised, Returned, Stopped, TimedOut
+from ..outcome import Asked, Ending, Outcome, Raised, Returned, Stopped, TimedOut
 from ..store.claim import Claim
 from .slot import Slot
 
@@ -41,43 +41,36 @@ class Executor:
         """Run the handler once, `timeout` seconds at most. Never raises, unless the slot itself is being ended."""
         slot.begin(timeout)
         try:
+            ending = await self._run(claim, slot, handler, payload, job)
+        finally:
+            slot.end()
+        if slot.expired:  # also when it swallowed its cancellation, or turned it into an error of its own
+            ending = TimedOut(timeout)
+        if slot.expired or claim.told is not None:
+            slot.forgive()
+        return ending
+
+    async def _run(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job) -> Ending:
+        try:
             if handler.job_parameter is not None:
                 arguments: dict[str, object] = {handler.job_parameter: job}
             else:
                 arguments = handler.arguments(job, self._resources)
             if handler.is_async:
-                value = await handler.fn(payload, **arguments)
-            else:
-                call = functools.partial(handler.fn, payload, **arguments)
-                value = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
+                return Returned(await handler.fn(payload, **arguments))  # told to stop, but it finished: what it says counts
+            call = functools.partial(handler.fn, payload, **arguments)
+            return Returned(await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter))
         except asyncio.CancelledError:
-            return self._cancelled(claim, slot, timeout)
+            if claim.told is not None or slot.expired:
+                return Asked() if claim.told == "cancel" else Stopped()
+            if slot.task.cancelling():
+                raise
+            return Raised(HandlerCancelled("the handler ended with a cancellation that nobody asked for"))
         except SystemExit as error:
             return Raised(HandlerExited(f"the handler called sys.exit({error.code!r})"))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - the handler's own, whatever it is
-            if slot.expired:  # it turned its cancellation into an error of its own
-                slot.task.uncancel()
-                return TimedOut(timeout)
+            if claim.told == "stop" and not isinstance(error, Outcome):
+                return Stopped()  # its way of answering our cancellation, which must not cost it an attempt
             return Raised(error)
-        finally:
-            slot.end()
-        if slot.expired:  # it swallowed its cancellation; the result came too late all the same
-            slot.task.uncancel()
-            return TimedOut(timeout)
-        if claim.told is not None and slot.task.cancelling():
-            slot.task.uncancel()  # told to stop, but it finished: what it says counts, if the lease still does
-        return Returned(value)
-
-    @staticmethod
-    def _cancelled(claim: Claim, slot: Slot, timeout: float) -> Ending:
-        if slot.expired:
-            slot.task.uncancel()
-            return TimedOut(timeout)
-        if claim.told is not None:
-            slot.task.uncancel()
-            return Asked() if claim.told == "cancel" else Stopped()
-        if slot.task.cancelling():
-            raise asyncio.CancelledError
-        return Raised(HandlerCancelled("the handler ended with a cancellation that nobody asked for"))

@@ -160,6 +160,7 @@ class Pool:
             self._server = await self._store.link.patient(self._store.server_epoch, timeout=None)
             await self._steps()
         finally:
+            self._gone = True
             for slot in slots:
                 slot.cancel()
             try:
@@ -349,6 +350,8 @@ class Pool:
                     self._running -= 1
                 if len(self._settles) >= FLUSH:
                     await self._clock.sleep(0)
+            if self._gone:  # its handler has answered the cancellation that was meant to end the slot
+                return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future

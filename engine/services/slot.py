@@ -41,6 +41,11 @@ class Slot:
         """The attempt has ended; the timer stays for the next."""
         self._deadline = None
 
+    def forgive(self) -> None:
+        """Every cancellation so far was for the attempt that has ended: the next one's handler must not answer for it."""
+        while self.task.cancelling():
+            self.task.uncancel()
+
     def close(self) -> None:
         """The slot is given up."""
         if self._timer is not None:

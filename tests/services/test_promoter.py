@@ -13,7 +13,7 @@ from engine.services.promoter import LONGEST_WAIT, MARGIN, Promoter
 from engine.store.redis_store import RedisStore
 from engine.store.work import Promoted
 from tests.support.factory import HOUR, Now, at_time, enqueue
-from tests.support.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock, settle
 from tests.support.recorder import Recorder
 
 
@@ -122,9 +122,7 @@ async def test_after_a_failed_pass_it_looks_again_soon(store: RedisStore, queue:
     service = promoter(slow, queue, fake)
     task = asyncio.ensure_future(service.run())
     await slow.asked.wait()
-    async with asyncio.timeout(5):
-        while not fake.slept:
-            await asyncio.sleep(0)
+    await settle()
     assert fake.slept[-1] < 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

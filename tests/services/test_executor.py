@@ -1,0 +1,306 @@
+"""Executor: whatever a handler does, the pool hears how it ended, and the slot is as good as before."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from engine import Discard, Job, Retry
+from engine.declared import HandlerSpec
+from engine.outcome import Asked, Ending, Raised, Returned, Stopped, TimedOut
+from engine.services.executor import Executor, HandlerCancelled, HandlerExited
+from engine.services.slot import Slot
+from engine.store.claim import Claim, Told
+from tests.support.factory import claim, handler, job
+
+
+class Bench:
+    """A slot in a task of its own, which runs one attempt after the other."""
+
+    def __init__(self) -> None:
+        self.executor = Executor({}, threads=2)
+        self.claim = claim()
+        self._orders: asyncio.Queue[tuple[HandlerSpec, float, asyncio.Future[Ending]]] = asyncio.Queue()
+        self.task = asyncio.ensure_future(self._serve())
+
+    async def _serve(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        slot = Slot(task, asyncio.get_running_loop())
+        try:
+            while True:
+                spec, timeout, answer = await self._orders.get()
+                ending = await self.executor.attempt(self.claim, slot, spec, {"n": 1}, job(), timeout)
+                answer.set_result(ending)
+        finally:
+            slot.close()
+
+    def begin(self, fn: Callable[..., Any], timeout: float = 30.0) -> asyncio.Future[Ending]:
+        """Start an attempt."""
+        self.claim = claim()
+        answer: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._orders.put_nowait((handler(fn), timeout, answer))
+        return answer
+
+    async def run(self, fn: Callable[..., Any], timeout: float = 30.0) -> Ending:
+        """One attempt; fails when the slot died of it."""
+        answer = self.begin(fn, timeout)
+        either: set[asyncio.Future[Any]] = {answer, self.task}
+        await asyncio.wait(either, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert not self.task.done(), "the slot ended"
+        return answer.result()
+
+    def tell(self, why: Told) -> None:
+        """What the pool does to a running handler."""
+        self.claim.told = why
+        self.task.cancel()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    made.task.cancel()
+    await asyncio.gather(made.task, return_exceptions=True)
+
+
+async def spontaneous(payload: Any) -> None:
+    raise asyncio.CancelledError
+
+
+async def slot_is_sound(bench: Bench) -> None:
+    """A cancellation that nobody asked for is an error of the attempt, as in a fresh slot."""
+    assert bench.task.cancelling() == 0
+    ending = await bench.run(spontaneous)
+    assert isinstance(ending, Raised)
+    assert isinstance(ending.error, HandlerCancelled)
+
+
+async def test_what_a_handler_returns_is_its_ending(bench: Bench) -> None:
+    async def fn(payload: Any) -> int:
+        return int(payload["n"]) + 1
+
+    assert await bench.run(fn) == Returned(2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no"), Retry(5), Discard("bad"), MemoryError(), TimeoutError("its own"), BaseExceptionGroup("g", [ValueError()])],
+)
+async def test_what_a_handler_raises_is_its_ending(bench: Bench, error: BaseException) -> None:
+    async def fn(payload: Any) -> None:
+        raise error
+
+    ending = await bench.run(fn)
+    assert isinstance(ending, Raised)
+    assert ending.error is error
+    await slot_is_sound(bench)
+
+
+async def test_an_attempt_over_its_time_is_cancelled_and_timed_out(bench: Bench) -> None:
+    async def fn(payload: Any) -> None:
+        await asyncio.Event().wait()
+
+    assert await bench.run(fn, 0.01) == TimedOut(0.01)
+    await slot_is_sound(bench)
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_timed_out_all_the_same(bench: Bench) -> None:
+    async def fn(payload: Any) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+        return "done"
+
+    assert await bench.run(fn, 0.01) == TimedOut(0.01)
+    await slot_is_sound(bench)
+
+
+async def test_a_handler_that_turns_its_cancellation_into_an_error_is_timed_out(bench: Bench) -> None:
+    async def fn(payload: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("closed") from None
+
+    assert await bench.run(fn, 0.01) == TimedOut(0.01)
+    await slot_is_sound(bench)
+
+
+async def test_the_time_limit_of_one_attempt_does_not_reach_into_the_next(bench: Bench) -> None:
+    async def quick(payload: Any) -> None:
+        return None
+
+    async def longer(payload: Any) -> str:
+        await asyncio.sleep(0.03)
+        return "done"
+
+    assert await bench.run(quick, 0.01) == Returned(None)
+    assert await bench.run(longer, 5) == Returned("done")
+    assert await bench.run(longer, 0.01) == TimedOut(0.01)
+    assert await bench.run(longer, 5) == Returned("done")
+
+
+async def test_a_plain_function_runs_in_a_thread_and_the_loop_goes_on(bench: Bench) -> None:
+    loop_thread = threading.get_ident()
+    answer = threading.Event()
+
+    def fn(payload: Any) -> bool:
+        assert answer.wait(5), "the loop was blocked"
+        return threading.get_ident() != loop_thread
+
+    ending = bench.begin(fn)
+    await asyncio.sleep(0)
+    answer.set()
+    assert await ending == Returned(True)
+
+
+async def test_a_plain_function_over_its_time_is_left_behind(bench: Bench) -> None:
+    answer = threading.Event()
+
+    def fn(payload: Any) -> None:
+        answer.wait(5)
+
+    assert await bench.run(fn, 0.01) == TimedOut(0.01)
+    answer.set()
+    await slot_is_sound(bench)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), StopIteration("no"), SystemExit(3)])
+async def test_what_a_plain_function_raises_is_the_attempts_error(bench: Bench, error: BaseException) -> None:
+    def fn(payload: Any) -> None:
+        raise error
+
+    ending = await bench.run(fn)
+    assert isinstance(ending, Raised)
+    assert isinstance(ending.error, Exception)  # never one that would end the slot, the loop or a generator
+    assert type(error).__name__ in repr(ending.error) or isinstance(ending.error, HandlerExited)
+    await slot_is_sound(bench)
+
+
+async def test_sys_exit_in_a_handler_ends_the_attempt_not_the_worker(bench: Bench) -> None:
+    async def fn(payload: Any) -> None:
+        sys.exit("enough")
+
+    ending = await bench.run(fn)
+    assert isinstance(ending, Raised)
+    assert isinstance(ending.error, HandlerExited)
+    assert "'enough'" in str(ending.error)
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_error_of_the_attempt(bench: Bench) -> None:
+    await slot_is_sound(bench)
+    await slot_is_sound(bench)
+
+
+@pytest.mark.parametrize(("why", "ending"), [("cancel", Asked()), ("stop", Stopped()), ("lost", Stopped())])
+async def test_a_handler_that_is_told_and_obeys_ends_as_it_was_told(bench: Bench, why: Told, ending: Ending) -> None:
+    started = asyncio.Event()
+
+    async def fn(payload: Any) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    answer = bench.begin(fn)
+    await started.wait()
+    bench.tell(why)
+    assert await answer == ending
+    await slot_is_sound(bench)
+
+
+@pytest.mark.parametrize("why", ["cancel", "stop", "lost"])
+async def test_a_handler_that_is_told_and_finishes_counts_as_finished(bench: Bench, why: Told) -> None:
+    started = asyncio.Event()
+
+    async def fn(payload: Any) -> str:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "wound up"
+        return "never"
+
+    answer = bench.begin(fn)
+    await started.wait()
+    bench.tell(why)
+    assert await answer == Returned("wound up")
+    await slot_is_sound(bench)
+
+
+@pytest.mark.parametrize(("why", "kind"), [("cancel", Raised), ("stop", Stopped), ("lost", Raised)])
+async def test_a_handler_that_is_told_and_raises_leaves_a_sound_slot(bench: Bench, why: Told, kind: type[Ending]) -> None:
+    started = asyncio.Event()
+
+    async def fn(payload: Any) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("connection closed") from None
+
+    answer = bench.begin(fn)
+    await started.wait()
+    bench.tell(why)
+    assert isinstance(await answer, kind)
+    await slot_is_sound(bench)
+
+
+async def test_told_and_out_of_time_at_once_leaves_a_sound_slot(bench: Bench) -> None:
+    started = asyncio.Event()
+
+    async def fn(payload: Any) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()  # winding up takes too long as well
+
+    answer = bench.begin(fn, 0.05)
+    await started.wait()
+    bench.tell("stop")
+    assert await answer == TimedOut(0.05)
+    await slot_is_sound(bench)
+
+
+async def test_the_end_of_the_slot_is_no_ending_of_an_attempt(bench: Bench) -> None:
+    started = asyncio.Event()
+
+    async def fn(payload: Any) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    answer = bench.begin(fn)
+    await started.wait()
+    bench.task.cancel()  # nobody was told: the pool itself ends
+    await asyncio.gather(bench.task, return_exceptions=True)
+    assert bench.task.cancelled()
+    assert not answer.done()
+
+
+class Resource:
+    """Something the lifespan provides."""
+
+
+async def test_a_handler_gets_its_job_and_the_resources_it_names() -> None:
+    seen: list[object] = []
+
+    async def fn(payload: Any, resource: Resource, job: Job) -> None:
+        seen.extend((payload, resource, job))
+
+    resource, the_job = Resource(), job()
+    task = asyncio.current_task()
+    assert task is not None
+    slot = Slot(task, asyncio.get_running_loop())
+    held: Claim = claim()
+    assert await Executor({Resource: resource}, 1).attempt(held, slot, handler(fn), 7, the_job, 5.0) == Returned(None)
+    assert seen == [7, resource, the_job]
+    ending = await Executor({}, 1).attempt(held, slot, handler(fn), 7, the_job, 5.0)
+    assert isinstance(ending, Raised)
+    assert "asks for a Resource" in str(ending.error)
+    slot.close()
