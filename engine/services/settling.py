@@ -63,7 +63,8 @@ class Settler:
                     next_, outcome = Bury(error, "result can't be kept"), "dead"
         self.meter(job.name).observe(outcome, wait_ms, run_seconds)
         if isinstance(next_, Complete):
-            settles.done.append((claim.id, job.name, job.attempt, now - run_ms, run_ms))
+            entry = (claim.entry,) if claim.moved_id else ()
+            settles.done.append((claim.id, job.name, job.attempt, now - run_ms, run_ms, *entry))
             if data or job.noted or claim.body.has_notes or claim.envelope.stalls:
                 settles.complete_with(claim, data)
             else:

@@ -11,8 +11,9 @@ from typing import Any
 
 from .claim import Claim
 
-DoneRecord = tuple[str, str, int, int, int]
-"""Job id, name, attempt, started at ms (server's clock), ran for ms."""
+DoneRecord = tuple[str, str, int, int, int] | tuple[str, str, int, int, int, str]
+"""Job id, name, attempt, started at ms (server's clock), ran for ms; and its entry id when that is not the job's id, because
+refused settles are listed by entry."""
 
 
 class Settles:
