@@ -1,0 +1,184 @@
+"""Lease keeper: renews what is held while it may be, and tells what is lost or asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from engine import Clock
+from engine.keys import prefix
+from engine.services.holdings import Holdings
+from engine.services.lease_keeper import LeaseKeeper, Renewed, Reports
+from engine.store.claim import Claim
+from engine.store.link import Link
+from engine.store.redis_store import RedisStore
+from tests.support.factory import LEASE_MS, Hand, enqueue, reclaim
+from tests.support.fake_clock import FakeClock
+
+
+@dataclass
+class Told:
+    """What the keeper told."""
+
+    lost: list[tuple[str, set[str]]] = field(default_factory=list)
+    asked: list[tuple[str, set[str]]] = field(default_factory=list)
+    blocked: list[tuple[float, str]] = field(default_factory=list)
+
+
+class Bench:
+    """A keeper under a fake clock, with claims that a worker by hand made."""
+
+    def __init__(self, store: RedisStore, queue: str) -> None:
+        self.clock, self.told, self.holdings = FakeClock(), Told(), Holdings()
+        self.store, self.queue, self.hand = store, queue, Hand(store, queue)
+        self.keeper = LeaseKeeper(
+            self.holdings, lambda: store, {queue: LEASE_MS}, worker="w1", clock=self.clock, reports=reports(self.told)
+        )
+
+    async def hold(self, n: int) -> list[Claim]:
+        """Claim and hold `n` jobs, their leases granted now by the fake clock."""
+        await enqueue(self.store, self.queue, n)
+        claims = await self.hand.claim(n)
+        for claim in claims:
+            claim.renewed_mono = self.clock.mono()
+            self.holdings.of(self.queue)[claim.entry] = claim
+        return claims
+
+    async def renew(self) -> Renewed:
+        return await self.keeper.run_once(self.store)
+
+    async def idle_ms(self, claim: Claim) -> int:
+        ((_, _, idle, _),) = await self.store.link.call(
+            "XPENDING", f"{prefix(self.queue)}ready:{claim.tag}", "w", claim.entry, claim.entry, 1
+        )
+        return int(idle)
+
+
+def reports(told: Told) -> Reports:
+    return Reports(
+        lost=lambda q, e: told.lost.append((q, e)),
+        asked=lambda q, i: told.asked.append((q, i)),
+        blocked=lambda s, w: told.blocked.append((s, w)),
+    )
+
+
+@pytest.fixture
+def bench(store: RedisStore, queue: str) -> Bench:
+    return Bench(store, queue)
+
+
+async def test_nothing_is_asked_before_a_third_of_the_lease_has_passed(bench: Bench) -> None:
+    await bench.hold(2)
+    bench.clock.jump(LEASE_MS / 3000 - 0.01)
+    assert await bench.renew() == Renewed()
+    bench.clock.jump(0.02)
+    assert await bench.renew() == Renewed(renewed=2)
+    assert await bench.renew() == Renewed()
+    assert bench.keeper.renewals == 2
+
+
+async def test_running_and_prefetched_entries_are_renewed_together(bench: Bench) -> None:
+    claims = await bench.hold(3)
+    await bench.hand.lapse(*claims)
+    claims[0].deadline_mono = bench.clock.mono() + 100
+    bench.clock.jump(5)
+    assert await bench.renew() == Renewed(renewed=3)
+    assert [c.renewed_mono for c in claims] == [bench.clock.mono()] * 3
+    for claim in claims:
+        assert await bench.idle_ms(claim) < LEASE_MS
+    assert (await reclaim(bench.store, bench.queue)).moved == 0
+
+
+async def test_an_attempt_past_its_deadline_is_not_renewed_any_more(bench: Bench) -> None:
+    stuck, other = await bench.hold(2)
+    stuck.deadline_mono = bench.clock.mono() + 4
+    bench.clock.jump(5)
+    await bench.hand.lapse(stuck, other)
+    assert await bench.renew() == Renewed(renewed=1)
+    assert (await reclaim(bench.store, bench.queue)).moved == 1
+    assert await bench.idle_ms(other) < LEASE_MS
+
+
+async def test_a_lost_lease_is_told_and_the_others_are_kept(bench: Bench) -> None:
+    gone, kept = await bench.hold(2)
+    await bench.hand.lapse(gone)
+    await reclaim(bench.store, bench.queue)
+    bench.clock.jump(5)
+    assert await bench.renew() == Renewed(renewed=1, lost=1)
+    assert bench.told.lost == [(bench.queue, {gone.entry})]
+    assert kept.renewed_mono == bench.clock.mono()
+
+
+async def test_what_was_settled_while_the_call_was_under_way_is_not_lost(bench: Bench) -> None:
+    (claim,) = await bench.hold(1)
+
+    class Settling(RedisStore):
+        async def renew(self, queue: str, worker: str, entries: object) -> tuple[list[str], list[str]]:
+            await bench.hand.complete(claim)
+            bench.holdings.of(queue).pop(claim.entry)
+            return await super().renew(queue, worker, [(claim.tag, claim.entry)])
+
+    bench.clock.jump(5)
+    renewed = await bench.keeper.run_once(Settling(bench.store.link, bench.clock))
+    assert renewed == Renewed()
+    assert bench.told.lost == []
+
+
+async def test_a_cancel_that_somebody_asked_for_is_told(bench: Bench) -> None:
+    (claim,) = await bench.hold(1)
+    await bench.store.cancel(bench.queue, claim.id, "why")
+    bench.clock.jump(5)
+    await bench.renew()
+    assert bench.told.asked == [(bench.queue, {claim.id})]
+
+
+async def test_trust_is_counted_from_the_moment_the_request_left(bench: Bench) -> None:
+    (claim,) = await bench.hold(1)
+    bench.clock.jump(5)
+    asked_at = bench.clock.mono()
+
+    class Slow(RedisStore):
+        async def renew(self, queue: str, worker: str, entries: object) -> tuple[list[str], list[str]]:
+            answer = await super().renew(queue, worker, [(claim.tag, claim.entry)])
+            bench.clock.jump(3)
+            return answer
+
+    await bench.keeper.run_once(Slow(bench.store.link, bench.clock))
+    assert claim.renewed_mono == asked_at
+
+
+async def test_its_thread_renews_while_the_loop_is_blocked_and_names_who_blocks_it(
+    server_url: str, store: RedisStore, queue: str
+) -> None:
+    clock, told, holdings, said = Clock(), Told(), Holdings(), threading.Event()
+    await enqueue(store, queue)
+    (claim,) = await Hand(store, queue).claim()
+    claim.renewed_mono = clock.mono()
+    claim.slot = asyncio.current_task()
+    holdings.of(queue)[claim.entry] = claim
+
+    def blocked(seconds: float, where: str) -> None:
+        told.blocked.append((seconds, where))
+        said.set()
+
+    keeper = LeaseKeeper(
+        holdings,
+        lambda: RedisStore(Link(server_url, clock=clock), clock),
+        {queue: 1000},
+        worker="w1",
+        clock=clock,
+        reports=Reports(lost=lambda q, e: None, asked=lambda q, i: None, blocked=blocked),
+    )
+    keeper.start()
+    deadline = time.monotonic() + 10
+    while not (said.is_set() and keeper.renewals):  # on purpose without an await: this is what blocks the loop
+        assert time.monotonic() < deadline, "the keeper said nothing"
+        said.wait(0.01)
+    await keeper.stop()
+    assert claim.full_id in told.blocked[0][1]
+    assert (await store.reclaim(queue, "r", 1500, 3, {}, grace=False)).moved == 0
+    assert "off" in repr(keeper)

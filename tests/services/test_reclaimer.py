@@ -1,0 +1,68 @@
+"""Reclaimer: a bite a pass, going on where the last one ended, and told when there was something to tell."""
+
+from __future__ import annotations
+
+from engine import Clock
+from engine.events import Events, JobsReclaimed
+from engine.services.reclaimer import Reclaimer
+from engine.store.redis_store import RedisStore
+from tests.support.factory import LEASE_MS, Hand, Now, at_time, enqueue, spec
+from tests.support.recorder import Recorder
+
+
+def reclaimer(store: RedisStore, queue: str, events: Events, *, grace: bool = False, stall_limit: int = 3) -> Reclaimer:
+    declared = spec(queue, lease_ms=LEASE_MS, stall_limit=stall_limit)
+    return Reclaimer(declared, store, worker="r", clock=Clock(), events=events, grace=grace)
+
+
+async def test_forty_dead_entries_behind_a_hundred_and_twenty_live_ones_are_reached(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue, 100)
+    await enqueue(store, queue, 60)
+    alive, gone = Hand(store, queue, "alive"), Hand(store, queue, "gone")
+    await alive.claim(100)
+    await alive.claim(20)
+    await gone.lapse(*await gone.claim(40))
+    service = reclaimer(store, queue, Events(Clock()))
+    moved = 0
+    for _ in range(8):
+        moved += (await service.run_once()).moved
+    assert moved == 40
+    assert (await store.counts(queue)).active == 120
+
+
+async def test_a_pass_that_did_something_is_told_and_an_empty_one_is_not(store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue, 2)
+    hand = Hand(store, queue)
+    await hand.lapse(*await hand.claim(2))
+    events = Events(Clock())
+    service = reclaimer(store, queue, events, stall_limit=0)
+    with Recorder(events) as recorder:
+        for _ in range(3):
+            await service.run_once()
+        (told,) = recorder.all(JobsReclaimed)
+    assert (told.queue, told.moved, told.buried, told.grace) == (queue, 0, 2, False)
+
+
+async def test_the_beginning_and_the_end_of_a_grace_are_told(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    events = Events(Clock())
+    service = reclaimer(timed, queue, events, grace=True)
+    await service.run_once()
+    with Recorder(events) as recorder:
+        now.forward(LEASE_MS)
+        assert (await service.run_once()).in_grace
+        assert "in grace" in service.status()
+        for _ in range(4):
+            now.forward(LEASE_MS // 2 - 100)
+            await service.run_once()
+        assert [told.grace for told in recorder.all(JobsReclaimed)] == [True, False]
+    assert "on duty" in service.status()
+
+
+async def test_a_lost_job_waits_for_its_lease_and_an_eighth_more() -> None:
+    class NoStore(RedisStore):
+        def __init__(self) -> None:
+            return
+
+    assert reclaimer(NoStore(), "q", Events(Clock())).period == LEASE_MS / 1000 / 8
