@@ -18,8 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine import Discard, Engine, Fixed, Job, PauseQueue, RateLimited, Retry, Settings, Snooze, connection
-from engine.app import Handler
+from engine import Discard, Engine, Fixed, Handler, Job, PauseQueue, RateLimited, Retry, Settings, Snooze, connection
 from engine.events import (
     DataLoss,
     Event,
@@ -32,6 +31,7 @@ from engine.events import (
     ServiceFailed,
     StoreDown,
     StoreUp,
+    WorkerDraining,
     WorkerStarted,
     WorkerStopped,
 )
@@ -43,8 +43,8 @@ from engine.store.work import StepReply
 from tests.support.journal import Journal
 
 NOTED: tuple[type[Event], ...] = (
-    WorkerStarted, WorkerStopped, LeaseLost, LoopBlocked, DataLoss, StoreDown, StoreUp, JobsReclaimed, HandlerUnknown,
-    JobReleased, JobDied, ServiceFailed,
+    WorkerStarted, WorkerDraining, WorkerStopped, LeaseLost, LoopBlocked, DataLoss, StoreDown, StoreUp, JobsReclaimed,
+    HandlerUnknown, JobReleased, JobDied, ServiceFailed,
 )  # fmt: skip
 """Events that the process journals."""
 

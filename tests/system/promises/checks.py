@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import partial
 from itertools import pairwise
 
 from engine import State
@@ -18,7 +19,7 @@ async def rows(crew: Crew, state: State) -> list[JobRow]:
     found: list[JobRow] = []
     cursor = ""
     while True:
-        page = await crew.store.page(crew.queue, state, cursor=cursor, limit=500)
+        page = await crew.store.link.patient(partial(crew.store.page, crew.queue, state, cursor=cursor, limit=500), timeout=10.0)
         found += page.rows
         cursor = page.cursor
         if not cursor:

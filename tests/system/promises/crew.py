@@ -140,6 +140,10 @@ class Crew:
         """Wait until the counts hold."""
         return await until(self.counts, holds, timeout)
 
+    async def completed(self, count: int) -> QueueCounts:
+        """Wait until so many jobs are completed."""
+        return await self.when(lambda c: c.completed >= count)
+
     async def all_ended(self, timeout: float = 20.0) -> QueueCounts:
         """Wait until every job is completed, dead or cancelled."""
         return await self.when(lambda c: c.completed + c.dead + c.cancelled + c.removed == c.enqueued, timeout)

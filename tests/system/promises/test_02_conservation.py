@@ -20,7 +20,16 @@ from .crew import Crew, numbered
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-PLANS = (("ok",), ("ok",), ("fail", "ok"), ("snooze", "ok"), ("retry", "fail", "ok"), ("discard",), ("limit job", "ok"), ("result",))
+PLANS = (
+    ("ok",),
+    ("ok",),
+    ("fail", "ok"),
+    ("snooze", "ok"),
+    ("retry", "fail", "ok"),
+    ("discard",),
+    ("limit job", "ok"),
+    ("result",),
+)
 FAULTS = ("kill", "term", "freeze", "flush scripts", "cut", "kill", "freeze", "kill")
 
 
@@ -50,7 +59,7 @@ async def test_the_counts_add_up_at_every_instant_whatever_breaks(crew: Crew) ->
         ids += [handle.id for handle in await crew.add(*scripts)]
         ids += [handle.id for handle in await crew.add(*numbered(10, "ok", first=len(ids)), delay=0.3)]
         done = (await crew.counts()).completed
-        await crew.when(lambda c, done=done: c.completed >= done + 5)
+        await crew.completed(done + 5)
         await _break(crew, fault, chance)
     counts = await crew.all_ended(30)
     watching.cancel()

@@ -36,7 +36,9 @@ async def test_order_holds_while_replies_of_steps_are_lost(config: Config) -> No
         cut = proxy.cut(calls("step"), "after", every=4, times=1_000_000)
         for _ in range(2):
             await crew.start(url=proxy.url)
-        scripts = [Script(n=n, plan=("fail", "ok") if n % 7 == 3 else ("ok",), seconds=0.005, key=f"k{n % 4}") for n in range(120)]
+        scripts = [
+            Script(n=n, plan=("fail", "ok") if n % 7 == 3 else ("ok",), seconds=0.005, key=f"k{n % 4}") for n in range(120)
+        ]
         handles = await crew.add(*scripts)
         await crew.all_ended()
         assert cut.done > 5

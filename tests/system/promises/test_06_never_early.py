@@ -23,7 +23,9 @@ async def test_two_hundred_delayed_jobs_start_never_early_and_soon_after_they_ar
     chance = random.Random(3)
     delays = {n: round(chance.uniform(0.4, 3.0), 3) for n in range(200)}
     handles = await asyncio.gather(*(crew.do.enqueue(Script(n=n), delay=delay) for n, delay in delays.items()))
-    due_ms = {n: int(handle.id.rpartition("/")[2].partition("-")[0]) + round(delays[n] * 1000) for n, handle in enumerate(handles)}
+    due_ms = {
+        n: int(handle.id.rpartition("/")[2].partition("-")[0]) + round(delays[n] * 1000) for n, handle in enumerate(handles)
+    }
     await crew.all_ended()
     late = [line.at_ms - due_ms[line.n] for line in crew.journal.starts()]
     assert len(late) == 200

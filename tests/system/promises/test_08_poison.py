@@ -39,6 +39,7 @@ async def test_a_buried_poison_job_tells_what_is_known(crew: Crew) -> None:
     killed = [member.pid for member in crew.members[:2]]
     assert [int(loss.worker.split(":")[1]) for loss in row.envelope.lost] == killed
     view = await crew.app.client.job(job)
+    assert view.history
     assert [(one.outcome, one.attempt) for one in view.history] == [("stalled", 1), ("stalled", 1)]
 
 
@@ -49,7 +50,10 @@ async def test_a_suspect_runs_alone_in_its_process(crew: Crew) -> None:
     beside = [
         run
         for run in crew.journal.runs()
-        if run.start.pid == alone.start.pid and run.start.n and run.start.mono < alone.end_mono and run.end_mono > alone.start.mono
+        if run.start.pid == alone.start.pid
+        and run.start.n
+        and run.start.mono < alone.end_mono
+        and run.end_mono > alone.start.mono
     ]
     assert beside == []
 

@@ -50,14 +50,16 @@ async def test_the_jobs_beside_one_that_blocks_the_loop_are_kept_too(crew: Crew)
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_a_server_away_for_longer_than_leases_makes_no_second_start(own_crew: Crew, own_server: OwnServer, how: str) -> None:
+async def test_a_server_away_for_longer_than_leases_makes_no_second_start(
+    own_crew: Crew, own_server: OwnServer, how: str
+) -> None:
     crew = own_crew
     workers = [await crew.start(), await crew.start()]
     gate = crew.gate()
     ids = [await crew.job("gate", n=n, gate=gate) for n in range(8)]
     for n in range(8):
         await crew.started(n)
-    await _away(own_server, how, 2.5)
+    await _away(own_server, how, 1.8)
     await crew.counts()
     await asyncio.sleep(crew.config.lease * 2)  # the grace and half a lease: who would be reclaimed is by now
     crew.open(gate)
@@ -82,7 +84,9 @@ async def _away(server: OwnServer, how: str, seconds: float) -> None:
         server.thaw()
 
 
-async def test_jobs_that_ended_while_the_server_was_away_are_recorded_when_it_is_back(own_crew: Crew, own_server: OwnServer) -> None:
+async def test_jobs_that_ended_while_the_server_was_away_are_recorded_when_it_is_back(
+    own_crew: Crew, own_server: OwnServer
+) -> None:
     crew = own_crew
     await crew.start()
     gate = crew.gate()
@@ -107,7 +111,7 @@ async def test_a_network_that_swallows_everything_for_longer_than_leases_makes_n
         ids = [await crew.job("gate", n=n, gate=gate) for n in range(6)]
         for n in range(6):
             await crew.started(n)
-        await proxy.hold(2.5)
+        await proxy.hold(1.8)
         await asyncio.sleep(crew.config.lease * 2)
         crew.open(gate)
         counts = await crew.all_ended()
