@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .app import Engine, Handler, Queue
+    from .app import Engine
     from .backoff import Exponential, Fixed
     from .clock import Clock
     from .config import Settings
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from .job import Job, State
     from .outcome import Discard, PauseQueue, RateLimited, Retry, Snooze
+    from .queue import Handler, Queue
 
 __all__ = [
     "AttemptTimeout",
@@ -94,12 +95,13 @@ __all__ = [
 # Modules load when a name is first used: `engine --help` and `engine.embedded` need neither redis nor msgspec. Names that
 # stand nowhere here are exceptions.
 _HOMES = {
-    "app": "Engine Handler Queue",
+    "app": "Engine",
     "backoff": "Exponential Fixed",
     "clock": "Clock",
     "config": "Settings",
     "enqueuing": "Handle",
     "job": "Job State",
+    "queue": "Handler Queue",
     "outcome": "Discard PauseQueue RateLimited Retry Snooze",
 }
 

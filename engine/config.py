@@ -233,7 +233,8 @@ def _address_faults(url: str | None, values: Mapping[str, Any]) -> list[tuple[st
         fix = "set REDIS_PASSWORD, or write redis://:PASSWORD@HOST when that is the password"
         problems.append(("REDIS_URL", f"REDIS_URL ({redact_url(url)}) has a user but no password: {fix}"))
     if parts.tls and not parts.checks_certificates() and not values.get("tls_insecure"):
-        risk = "so anybody on the way could pose as the server: name its authority in ENGINE_TLS_CA, or set ENGINE_TLS_INSECURE_I_KNOW=1"
+        risk = "so anybody on the way could pose as the server: name its authority in ENGINE_TLS_CA, "
+        risk += "or set ENGINE_TLS_INSECURE_I_KNOW=1"
         problems.append(("REDIS_URL", f"REDIS_URL ({redact_url(url)}) switches certificate checks off, {risk}"))
     if not parts.tls and (parts.options_for_tls() or any(values.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))):
         problems.append(

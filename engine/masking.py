@@ -140,7 +140,7 @@ _BRAZILIAN = re.compile(r"55[1-9][1-9]9?[0-9]{8}")
 
 
 def is_private(name: str) -> bool:
-    """True when a field of that name (`senderNumber`, `sender_number`, `body` ...) holds what only the people concerned may read."""
+    """True when a field of that name (`senderNumber`, `body` ...) holds what is only for the people concerned."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _HARMLESS_ENDS:
         return False
@@ -150,8 +150,8 @@ def is_private(name: str) -> bool:
 def mask_payload(obj: Any) -> Any:
     """`obj` as plain data (dict, list, str, number, bool, None) with private values hidden; the shape stays visible.
 
-    >>> mask_payload({"conversationId": "c1", "senderNumber": "+5511987654321", "content": "Oi!", "recipients": ["5511987654321"]})
-    {'conversationId': 'c1', 'senderNumber': '+55•••••••••21', 'content': '••• (3 characters)', 'recipients': ['55•••••••••21']}
+    >>> mask_payload({"conversationId": "c1", "senderNumber": "+5511987654321", "content": "Oi!"})
+    {'conversationId': 'c1', 'senderNumber': '+55•••••••••21', 'content': '••• (3 characters)'}
     """
     return _mask(obj, private=False, depth=0)
 

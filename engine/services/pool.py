@@ -11,16 +11,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
-
 from ..clock import Clock
 from ..declared import QueueSpec
-from ..errors import BadPayload, StoreError
-from ..events import DataLoss, Event, Events, LeaseLost
+from ..errors import BadPayload
+from ..events import DataLoss, Event, Events, LeaseLost, ServiceFailed
+from ..masking import mask_text
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
 from ..store.work import StepReply
+from .caller import Caller
 from .desk import Desk
 from .holdings import Holdings
 from .outage import Outage
@@ -37,8 +37,6 @@ FLUSH = 64
 """Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
 LOOK_AGAIN = 5.0
 """Seconds after which an idle pool asks even though no bell rang: a lost bell delays nothing for longer."""
-
-_pack = msgspec.msgpack.Encoder().encode
 
 
 class Pool:
@@ -61,16 +59,22 @@ class Pool:
     ) -> None:
         self.spec = spec
         self.concurrency = concurrency or spec.concurrency
-        self._store = store
-        self._worker = worker
         self._clock = clock
         self._events = events
         self._holdings = holdings
         self._held = holdings.of(spec.name)
-        self._outage = outage
         self._desk = desk
         self._on_due = on_due
-        self._wire = store.link.new_wire(spec.name)
+        self._caller = Caller(
+            spec,
+            store,
+            worker=worker,
+            clock=clock,
+            holdings=holdings,
+            outage=outage,
+            on_lost=self._drop,
+            is_gone=lambda: self._gone,
+        )
         self._settler = Settler(spec, worker, events, self.server_now_ms)
         self._runner = Runner(
             spec,
@@ -88,11 +92,9 @@ class Pool:
         self._ready: deque[Claim] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._wake = asyncio.Event()
-        self._number = 0
         self._hungry = True
         self._running = 0
         self._epoch = ""
-        self._server = ""
         self._clock_base = (0, 0.0)
         self._paused_until_ms = -1
         self._stopping = False
@@ -157,7 +159,7 @@ class Pool:
         for i, slot in enumerate(slots):
             slot.set_name(f"{self.spec.name}/slot-{i}")
         try:
-            self._server = await self._store.link.patient(self._store.server_epoch, timeout=None)
+            await self._caller.begin()
             await self._steps()
         finally:
             self._gone = True
@@ -166,7 +168,7 @@ class Pool:
             try:
                 await asyncio.wait(slots)  # not gather: cancelled, that would go on to wait for handlers that swallow theirs
             finally:
-                await self._wire.drop()
+                await self._caller.close()
 
     async def _steps(self) -> None:
         while not self._gone:
@@ -213,59 +215,25 @@ class Pool:
     # --- one call ----------------------------------------------------------------------------------------------------
 
     async def _step(self, want: int) -> None:
-        """Send one numbered call until it is answered, then take its reply in."""
-        queue = self.spec.name
+        """Send what finished, ask for `want`, take the answer in."""
         settles, self._settles = self._settles, Settles()
         promised, self._promised = self._promised, {}
         self._settler.pour(settles)
         if want > 0:
             self._hungry = False
-        self._number += 1
-        self._holdings.ask(queue, want)
-        tries = 0
-        try:
-            while True:
-                try:
-                    if tries:
-                        settles = await self._after_trouble(settles)
-                    sent_mono = self._clock.mono()
-                    held = len(self._held) - len(settles) + self._holdings.beside(queue)
-                    record = _pack((self._worker, settles.done)) if settles.done else b""
-                    reply = await self._store.step(
-                        self._wire, queue, self._worker, self._number, want, held, settles, record, self.spec.keep_notes_ms
-                    )
-                    break
-                except StoreError as error:
-                    if self._gone:
-                        return
-                    tries += 1
-                    await self._outage.wait(error, tries)
-        finally:
-            self._holdings.ask(queue, 0)
-        self._outage.over()
-        self._accept(reply, settles, promised, want, sent_mono)
+        answer = await self._caller.send(settles, want)
+        if answer is not None:
+            self._accept(answer.reply, answer.settles, promised, want, answer.sent_mono)
 
-    async def _after_trouble(self, settles: Settles) -> Settles:
-        """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and
-        drop what is lost, or a late settle would end the attempt of a new owner.
-
-        Raises:
-            StoreError: still away; nothing may be sent before this has gone through.
-        """
-        server = await self._store.server_epoch()
-        if server != self._server and await self._store.last_call(self.spec.name, self._worker) != self._number:
-            lost, _ = await self._store.renew(self.spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
-            settles = settles.without(set(lost))
-            self._settles = self._settles.without(set(lost))
-            for claim in [self._held[entry] for entry in lost if entry in self._held]:
-                if claim.phase is Phase.ENDED:
-                    self._held.pop(claim.entry)
-                    self._report_lost(claim)
-                else:
-                    self._interrupt(claim, "lost")
-        self._server = server
-        self._outage.met(server)
-        return settles
+    def _drop(self, lost: set[str]) -> None:
+        """Another server process answers, and these leases did not come along: nothing may be settled for them."""
+        self._settles = self._settles.without(lost)
+        for claim in [self._held[entry] for entry in lost if entry in self._held]:
+            if claim.phase is Phase.ENDED:
+                self._held.pop(claim.entry)
+                self._report_lost(claim)
+            else:
+                self._interrupt(claim, "lost")
 
     def _accept(self, reply: StepReply, settles: Settles, promised: dict[str, Event], want: int, sent_mono: float) -> None:
         self._clock_base = (reply.now_ms, self._clock.mono())
@@ -346,6 +314,8 @@ class Pool:
                 self._running += 1
                 try:
                     await self._runner.run(claim, slot, self._filling, self._promise)
+                except Exception as error:  # noqa: BLE001 - a fault of ours must end neither the slot nor the queue
+                    self._fault(claim, error)
                 finally:
                     self._running -= 1
                 if len(self._settles) >= FLUSH:
@@ -368,6 +338,12 @@ class Pool:
         elif event is not None and self._events.wants(type(event)):
             self._promised[claim.entry] = event
         self._wake.set()
+
+    def _fault(self, claim: Claim, error: Exception) -> None:
+        """We failed around a handler. Its lease runs out: the job stalls, runs alone, and is dead at its limit."""
+        self._held.pop(claim.entry, None)
+        text = mask_text(f"{type(error).__name__}: {error} (with {claim.full_id})")
+        self._events.emit(ServiceFailed(service="Pool", error=text, at_ms=self._clock.now_ms()))
 
     def _give_back(self, claim: Claim) -> None:
         self.released += 1

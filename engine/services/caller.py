@@ -1,0 +1,117 @@
+"""Caller: sends a pool's numbered calls, each until it is answered.
+
+One in flight: the number makes a repeat harmless, and what finishes meanwhile goes with the next. After trouble it sends
+nothing before it knows which server answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from ..clock import Clock
+from ..declared import QueueSpec
+from ..errors import StoreError
+from ..store.redis_store import RedisStore
+from ..store.settles import Settles
+from ..store.work import StepReply
+from .holdings import Holdings
+from .outage import Outage
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `settles` is what was settled in the end: less than was given when leases were lost meanwhile."""
+
+    reply: StepReply
+    settles: Settles
+    sent_mono: float
+    """When the call that was answered left: from then on the leases it granted count."""
+
+
+class Caller:
+    """The one line of calls between a pool and the store."""
+
+    def __init__(
+        self,
+        spec: QueueSpec,
+        store: RedisStore,
+        *,
+        worker: str,
+        clock: Clock,
+        holdings: Holdings,
+        outage: Outage,
+        on_lost: Callable[[set[str]], None],
+        is_gone: Callable[[], bool],
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._holdings = holdings
+        self._held = holdings.of(spec.name)
+        self._outage = outage
+        self._on_lost = on_lost
+        self._is_gone = is_gone
+        self._wire = store.link.new_wire(spec.name)
+        self._number = 0
+        self._server = ""
+
+    def __repr__(self) -> str:
+        return f"<Caller {self._spec.name} call {self._number}>"
+
+    async def begin(self) -> None:
+        """Remember which server process answers; waits for one."""
+        self._server = await self._store.link.patient(self._store.server_epoch, timeout=None)
+
+    async def send(self, settles: Settles, want: int) -> Answer | None:
+        """Settle these and claim up to `want`. None when the pool was abandoned while the server was away."""
+        queue = self._spec.name
+        self._number += 1
+        self._holdings.ask(queue, want)
+        tries = 0
+        try:
+            while True:
+                try:
+                    if tries:
+                        settles = await self._after_trouble(settles)
+                    sent_mono = self._clock.mono()
+                    held = len(self._held) - len(settles) + self._holdings.beside(queue)
+                    record = _pack((self._worker, settles.done)) if settles.done else b""
+                    reply = await self._store.step(
+                        self._wire, queue, self._worker, self._number, want, held, settles, record, self._spec.keep_notes_ms
+                    )
+                except StoreError as error:
+                    if self._is_gone():
+                        return None
+                    tries += 1
+                    await self._outage.wait(error, tries)
+                else:
+                    self._outage.over()
+                    return Answer(reply, settles, sent_mono)
+        finally:
+            self._holdings.ask(queue, 0)
+
+    async def _after_trouble(self, settles: Settles) -> Settles:
+        """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and
+        drop what is lost, or a late settle would end the attempt of a new owner.
+
+        Raises:
+            StoreError: still away; nothing may be sent before this has gone through.
+        """
+        server = await self._store.server_epoch()
+        if server != self._server and await self._store.last_call(self._spec.name, self._worker) != self._number:
+            lost, _ = await self._store.renew(self._spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
+            settles = settles.without(set(lost))
+            self._on_lost(set(lost))
+        self._server = server
+        self._outage.met(server)
+        return settles
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._wire.drop()
