@@ -153,3 +153,11 @@ class Refused(EngineError):
 
 class AttemptTimeout(EngineError):
     """An attempt ran longer than its `timeout`; recorded as that attempt's error."""
+
+
+def words(error: BaseException) -> str:
+    """`str(error)`; of a user's exception that fails to say what it is, its class."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__: it must not take the slot along that wants to write the error down
+        return f"{type(error).__name__} whose text can't be had"

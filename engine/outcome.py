@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
-from .errors import AttemptTimeout, ConfigError
+from .errors import AttemptTimeout, ConfigError, words
 
 
 class Outcome(Exception):
@@ -205,7 +205,7 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
         if cls in policy:
             found = policy[cls]
             if isinstance(found, type):  # a bare class: made with the error's own words
-                return Discard(str(error)) if issubclass(found, Discard) else PauseQueue(str(error))
+                return Discard(words(error)) if issubclass(found, Discard) else PauseQueue(words(error))
             return found
     return None
 
@@ -213,11 +213,11 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
 def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome | Backoff | None, random: float) -> Next:
     match meaning:
         case Snooze():
-            return Wait(_ms(meaning.after), meaning.reason or str(error))
+            return Wait(_ms(meaning.after), meaning.reason or words(error))
         case RateLimited():
-            return Wait(_ms(meaning.after), str(error), meaning.scope)
+            return Wait(_ms(meaning.after), words(error), meaning.scope)
         case PauseQueue():
-            return Release(pause=meaning.reason or str(error))
+            return Release(pause=meaning.reason or words(error))
         case Discard():
             return Bury(error, "discarded")
     if attempt >= rules.attempts:

@@ -15,6 +15,7 @@ from types import TracebackType
 
 import msgspec
 
+from ..errors import words
 from ..job import AttemptRecord
 from ..masking import mask_text
 
@@ -43,7 +44,7 @@ class DeadInfo(msgspec.Struct, frozen=True):
 
 def error_line(error: BaseException) -> str:
     """`Type: message`, masked, one line, bounded."""
-    message = mask_text(str(error)).strip()
+    message = mask_text(words(error)).strip()
     first = message.splitlines()[0] if message else ""
     return f"{type(error).__name__}: {first}"[:500] if first else type(error).__name__
 
@@ -58,7 +59,7 @@ def _own_frames(trace: TracebackType | None) -> list[str]:
 
 def fingerprint(error: BaseException) -> str:
     """Twelve hex digits, equal for failures with the same cause."""
-    where = _own_frames(error.__traceback__) or [_NUMBERS.sub("#", mask_text(str(error)))]
+    where = _own_frames(error.__traceback__) or [_NUMBERS.sub("#", mask_text(words(error)))]
     text = "|".join([type(error).__qualname__, *where])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -77,7 +78,7 @@ def dead_info(
     print_ = fingerprint(error)
     info = DeadInfo(
         type=type(error).__name__,
-        message=mask_text(str(error))[:MAX_MESSAGE],
+        message=mask_text(words(error))[:MAX_MESSAGE],
         traceback=mask_text(text)[-MAX_TRACEBACK:],
         fingerprint=print_,
         reason=reason,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..declared import HandlerSpec, QueueSpec
-from ..errors import BadPayload, UnknownHandler
+from ..errors import BadPayload, StoreError, UnknownHandler
 from ..events import Event, Events, HandlerUnknown, JobStarted
 from ..job import Body, Job
 from ..outcome import Asked, Release, Rules, Wait, decide
@@ -16,6 +16,7 @@ from ..store.redis_store import RedisStore
 from ..store.settles import Settles
 from .executor import Executor
 from .notebook import Notebook
+from .report import error_line
 from .settling import Settler
 from .slot import Slot
 
@@ -54,6 +55,16 @@ class Runner:
 
     async def run(self, claim: Claim, slot: Slot, settles: Callable[[], Settles], promise: Promise) -> None:
         """Run the claim's job once and add its settle. `settles` answers the batch that is being filled at that moment."""
+        try:
+            await self._run(claim, slot, settles, promise)
+        except StoreError:
+            self._settler.postpone(settles(), claim, UNKNOWN_HANDLER_MS)  # the server refused the pause or gate it asked for
+            promise(claim, None)
+        except Exception as error:  # noqa: BLE001 - a guest's code outside the handler (a payload's __post_init__, a property)
+            reason = BadPayload(f"job can't be run: {error_line(error)}")
+            promise(claim, self._settler.bury_unread(settles(), claim, reason, claim.name))
+
+    async def _run(self, claim: Claim, slot: Slot, settles: Callable[[], Settles], promise: Promise) -> None:
         try:
             body = claim.body
             handler = self._spec.handler(body.name)

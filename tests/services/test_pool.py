@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+import pytest
+
 from engine import Clock, RateLimited, Snooze
 from engine.events import Events, JobCancelled, JobCompleted, JobDied, JobReleased, JobSnoozed, JobStarted, LeaseLost
 from engine.job import State
@@ -250,3 +253,36 @@ async def test_a_handler_cancelled_by_a_stop_gives_its_attempt_back_even_if_it_a
         await bench.recorder.next(JobReleased)
     (row,) = (await store.page(queue, State.WAITING)).rows
     assert (row.id, row.attempt) == (job_id, 1)
+
+
+class Speechless(Exception):
+    """An exception that fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Fussy(msgspec.Struct):
+    """A payload whose own check fails in a way of its own."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        raise KeyError("not in the table")
+
+
+async def speechless(payload: Any) -> None:
+    raise Speechless
+
+
+async def fussy(payload: Fussy) -> None:
+    return None
+
+
+@pytest.mark.parametrize(("fn", "state"), [(speechless, "retrying"), (fussy, "dead")])
+async def test_code_of_a_guest_that_fails_in_an_odd_way_costs_no_slot(store: RedisStore, queue: str, fn: Any, state: str) -> None:
+    ids = await enqueue(store, queue, 3, data=body("odd"))
+    (after,) = await enqueue(store, queue)
+    async with Bench(store, queue, handler(fn, "odd"), handler(), concurrency=1) as bench:
+        await bench.recorder.next(JobCompleted, id=f"{queue}/{after}")
+    assert await states(store, queue, ids) == [state] * 3
