@@ -23,7 +23,7 @@ from .common import (
 from .finding import with_client
 
 if TYPE_CHECKING:
-    from ..client import Client, JobView, QueueView
+    from ..client import Client, JobLine, JobView, QueueView
     from ..job import State
 
 DAY_SECONDS = 86_400.0
@@ -109,7 +109,7 @@ def jobs(
 
     rows: list[list[object]] = []
 
-    def show(found: list[JobView]) -> None:
+    def show(found: list[JobLine]) -> None:
         for one in found:
             if json:
                 answer_json(one)
@@ -126,7 +126,7 @@ def jobs(
     return ExitCode.DONE
 
 
-def _note(one: JobView) -> str:
+def _note(one: JobLine) -> str:
     error = f"{one.error.type}: {one.error.message}" if one.error else ""
     return (one.why or error or one.cancel_reason or one.raw or "")[:120]
 
@@ -165,7 +165,7 @@ def _tell(view: JobView) -> None:
     def packed(value: Any) -> str | None:
         return None if value is None else printable(msgspec.json.encode(value).decode())
 
-    progress = view.progress or None
+    progress = view.progress
     answer_fields(
         {
             "job": view.id,
@@ -185,7 +185,7 @@ def _tell(view: JobView) -> None:
             "worker": view.worker,
             "cancelled": view.cancel_reason,
             "progress": f"{progress.done} of {progress.total}" if progress else None,
-            "steps done": ", ".join(view.steps or ()),
+            "steps done": ", ".join(view.steps),
             "result": packed(view.result),
             "payload": packed(view.payload),
             "raw": view.raw,

@@ -19,7 +19,7 @@ from .bulk import Bulk, BulkView, Progress
 from .checkup import Checkup, Finding
 from .failures import FailureGroup, Failures, Filter
 from .looking import AuditView, EventView, JobPage
-from .shapes import ErrorView, JobView, QueueView, ServerView, StatsView, WorkerView
+from .shapes import ErrorView, JobLine, JobView, QueueView, ServerView, StatsView, WorkerView
 
 __all__ = [
     "ActView",
@@ -33,6 +33,7 @@ __all__ = [
     "Filter",
     "Finding",
     "Handle",
+    "JobLine",
     "JobPage",
     "JobView",
     "PauseView",

@@ -124,10 +124,9 @@ def queue_findings(
     queue = counts.queue
     found = []
     if counts.difference:
-        missing = (
-            f"{counts.difference} jobs are missing" if counts.difference > 0 else f"there are {-counts.difference} jobs too many"
-        )
-        what = f"the conservation law is broken: {missing} ({counts.enqueued} were enqueued)"
+        off = counted(abs(counts.difference), "job")
+        missing = f"{off} missing" if counts.difference > 0 else f"{off} too many"
+        what = f"the conservation law is broken: {missing} (enqueued: {counts.enqueued:,})"
         mend = "data was lost or written from outside: keep a copy, look in the server's log for a restart without its data"
         found.append(_queue("problem", queue, what, mend))
     live = [worker for worker in workers if worker.is_alive]

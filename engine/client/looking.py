@@ -14,8 +14,8 @@ from ..masking import mask_text
 from ..store.rows import JobRow, QueueCounts, QueueEvent
 from .failures import Failures, Filter, Tally
 from .footing import LEASE_MS, Footing
-from .shapes import JobView, StatsView, WorkerView
-from .views import instant, job_view, queue_view, server_view, worker_views
+from .shapes import JobLine, JobView, StatsView, WorkerView
+from .views import instant, job_line, job_view, queue_view, server_view, worker_views
 from .why import brief_why, why
 
 ORDER = (
@@ -40,7 +40,7 @@ MOST_FAILURES = 20_000
 class JobPage(msgspec.Struct, frozen=True):
     """Some jobs; `cursor` '' is the end. It may be empty with a cursor when much was looked at and little fitted."""
 
-    jobs: list[JobView]
+    jobs: list[JobLine]
     cursor: str
 
 
@@ -115,7 +115,7 @@ class Looking(Footing):
             counts = await self.counts(queue)
             workers = await self._ask(self.store.workers, queue, counts.now_ms)
             reason = why(found, counts, workers, spec.lease_ms if spec else LEASE_MS)
-        return job_view(row, spec, why=reason, notes=found.notes, is_whole=True, reveal=reveal)
+        return job_view(row, spec, why=reason, notes=found.notes, reveal=reveal)
 
     async def jobs(
         self,
@@ -137,7 +137,7 @@ class Looking(Footing):
             raise BadInput(f"limit={limit} is no number of jobs: at least 1")
         stops = [(q, s) for q in await self._chosen(queue) for s in ((state,) if state else ORDER)]
         at, inner = _read_cursor(cursor, stops)
-        views: list[JobView] = []
+        views: list[JobLine] = []
         for _ in range(MOST_READS):
             if at >= len(stops) or len(views) >= limit:
                 break
@@ -150,18 +150,15 @@ class Looking(Footing):
                 at += 1
         return JobPage(views, f"{stops[at][0]}:{stops[at][1].value}:{inner}" if at < len(stops) else "")
 
-    async def _summaries(self, queue: str, state: State, rows: Sequence[JobRow], *, reveal: bool) -> list[JobView]:
+    async def _summaries(self, queue: str, state: State, rows: Sequence[JobRow], *, reveal: bool) -> list[JobLine]:
         if not rows:
             return []
         counts = await self.counts(queue)
         results: Mapping[str, bytes] = {}
         if state is State.COMPLETED:
             results = await self._ask(self.store.results, queue, [row.id for row in rows])
-        views = []
-        for row in rows:
-            notes = {"result": results[row.id]} if row.id in results else None
-            views.append(job_view(row, self.queues.get(queue), why=brief_why(row, counts), notes=notes, reveal=reveal))
-        return views
+        spec = self.queues.get(queue)
+        return [job_line(row, spec, why=brief_why(row, counts), result=results.get(row.id), reveal=reveal) for row in rows]
 
     async def failures(self, filters: Filter | None = None, *, most: int = MOST_FAILURES) -> Failures:
         """The dead jobs in groups of one cause, the largest first; `is_cut` when there are more than were looked at."""

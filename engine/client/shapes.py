@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from ..job import State
 
@@ -41,8 +40,8 @@ class ProgressView(msgspec.Struct, frozen=True):
     total: int
 
 
-class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with all that is known of it. What lists leave out is UNSET and not in their JSON."""
+class JobLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as lists have it."""
 
     id: str
     queue: str
@@ -72,11 +71,16 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     payload: Any = None
     raw: str | None = None
-    history: tuple[AttemptView, ...] | UnsetType = UNSET
-    progress: ProgressView | UnsetType | None = UNSET
-    steps: tuple[str, ...] | UnsetType = UNSET
+
+
+class JobView(JobLine, frozen=True, kw_only=True):
+    """A job with its whole story."""
+
+    history: tuple[AttemptView, ...] = ()
+    progress: ProgressView | None = None
+    steps: tuple[str, ...] = ()
     """Durable steps that are done"""
-    log: tuple[str, ...] | UnsetType = UNSET
+    log: tuple[str, ...] = ()
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):

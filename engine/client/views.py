@@ -16,7 +16,7 @@ from ..job import AttemptRecord, Envelope, State
 from ..masking import mask_payload, mask_text
 from ..store.rows import JobRow, QueueCounts, WorkerRow, entry_ms
 from ..store.server import ServerInfo
-from .shapes import AttemptView, ErrorView, JobView, ProgressView, QueueView, ServerView, ServingView, WorkerView
+from .shapes import AttemptView, ErrorView, JobLine, JobView, ProgressView, QueueView, ServerView, ServingView, WorkerView
 
 RAW_SHOWN = 200
 """Bytes shown of an entry that can't be read."""
@@ -45,22 +45,26 @@ def decoded(data: bytes, *, reveal: bool) -> Any:
 
 
 def job_view(
-    row: JobRow,
-    spec: QueueSpec | None,
-    *,
-    why: str | None = None,
-    notes: Mapping[str, bytes] | None = None,
-    is_whole: bool = False,
-    reveal: bool = False,
+    row: JobRow, spec: QueueSpec | None, *, why: str | None, notes: Mapping[str, bytes], reveal: bool = False
 ) -> JobView:
-    """What a row says; `notes` adds result and progress; `is_whole` adds history, steps and log."""
-    envelope, body, death = row.envelope, row.body, row.death
-    notes = notes or {}
-    key = envelope.key if envelope else ""
-    more: dict[str, Any] = {}
-    if is_whole:
-        more = {"history": _history(row), "progress": _progress(notes), "steps": _steps(notes), "log": _log(notes)}
+    """A job with its whole story: what its row and its notes say."""
+    line = job_line(row, spec, why=why, result=notes.get("result"), reveal=reveal)
     return JobView(
+        **msgspec.structs.asdict(line),
+        history=_history(row),
+        progress=_progress(notes),
+        steps=_steps(notes),
+        log=_log(notes),
+    )
+
+
+def job_line(
+    row: JobRow, spec: QueueSpec | None, *, why: str | None = None, result: bytes | None = None, reveal: bool = False
+) -> JobLine:
+    """A job as a list has it; `result` is what its handler returned, packed."""
+    envelope, body, death = row.envelope, row.body, row.death
+    key = envelope.key if envelope else ""
+    return JobLine(
         id=f"{row.queue}/{row.id}",
         queue=row.queue,
         name=row.name,
@@ -82,10 +86,9 @@ def job_view(
         error=_error(row),
         why=why,
         cancel_reason=(mask_text(row.reason) or None) if row.state is State.CANCELLED else None,
-        result=decoded(notes["result"], reveal=reveal) if "result" in notes else None,
+        result=None if result is None else decoded(result, reveal=reveal),
         payload=decoded(body.payload, reveal=reveal) if body else None,
         raw=_raw(row.raw) if row.raw else None,
-        **more,
     )
 
 

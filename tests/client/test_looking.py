@@ -43,7 +43,7 @@ async def test_a_dead_job_tells_its_whole_story(client: Client, store: RedisStor
     assert (job.state, job.name, job.attempt, job.attempts, job.stalls, job.why) == (State.DEAD, "greet", 2, 3, 1, None)
     assert job.error is not None
     assert (job.error.type, job.error.fingerprint, job.error.reason) == ("OSError", "abc123", "attempts used up")
-    assert sorted(step.outcome for step in job.history or ()) == ["dead", "retry", "stalled"]
+    assert sorted(step.outcome for step in job.history) == ["dead", "retry", "stalled"]
     said = msgspec.json.encode(job).decode()
     assert "987654321" not in said
     assert "tudo bem" not in said
@@ -73,7 +73,7 @@ async def test_an_active_job_shows_progress_steps_and_log(client: Client, store:
     job = await client.job(f"{queue}/{claim.id}")
     assert msgspec.to_builtins(job.progress) == {"done": 3, "total": 10}
     assert job.steps == ("send",)
-    assert [line.split(" ", 1)[1] for line in job.log or ()] == ["asked +55•••••••••21", "waiting"]
+    assert [line.split(" ", 1)[1] for line in job.log] == ["asked +55•••••••••21", "waiting"]
 
 
 async def test_an_unreadable_entry_is_shown_as_bounded_text(client: Client, store: RedisStore, queue: str) -> None:
