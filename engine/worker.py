@@ -102,7 +102,8 @@ class Worker:
                 drained = await self._work()
             finally:
                 await keeper.stop()
-            await self._leave(store)
+            if not outage.is_on:
+                await self._leave(store)
             released = sum(pool.released for pool in self._pools.values())
             self._events.emit(WorkerStopped(worker=self.name, drained=drained, released=released, at_ms=self._clock.now_ms()))
             return drained

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
-
-import anyio.to_thread
-from anyio import CapacityLimiter
 
 from ..declared import HandlerSpec
 from ..errors import EngineError
@@ -19,6 +17,7 @@ from ..job import Job
 from ..outcome import Asked, Ending, Outcome, Raised, Returned, Stopped, TimedOut
 from ..store.claim import Claim
 from .slot import Slot
+from .threads import Threads
 
 
 class HandlerCancelled(EngineError):
@@ -34,8 +33,7 @@ class Executor:
 
     def __init__(self, resources: Mapping[type, object], threads: int) -> None:
         self._resources = resources
-        # twice the slots: a thread whose attempt timed out can't be killed and keeps its place until it returns
-        self._limiter = CapacityLimiter(max(threads * 2, 2))
+        self._threads = Threads(max(threads * 2, 2))  # twice the slots: some room for those that hang past their timeout
 
     async def attempt(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
         """Run the handler once, `timeout` seconds at most. Never raises, unless the slot itself is being ended."""
@@ -59,7 +57,8 @@ class Executor:
             if handler.is_async:
                 return Returned(await handler.fn(payload, **arguments))  # told to stop, but it finished: what it says counts
             call = functools.partial(handler.fn, payload, **arguments)
-            return Returned(await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter))
+            value = await self._threads.run(call)
+            return Returned(await value if inspect.isawaitable(value) else value)  # an `async def` behind a plain wrapper
         except asyncio.CancelledError:
             if claim.told is not None or slot.expired:
                 return Asked() if claim.told == "cancel" else Stopped()

@@ -54,7 +54,8 @@ def test_a_whole_number_of_any_unit_is_read_exactly(count: int, unit: str) -> No
 @example(0.9996)
 def test_a_duration_shown_to_people_reads_back_as_nearly_the_same(seconds: float) -> None:
     again = parse_duration(format_duration(seconds))
-    # Two units are shown: off by half of the finer one, so by at most 1/48 (days and hours), half a tenth of a second, or half a millisecond.
+    # Two units are shown: off by half of the finer one, so by at most 1/48 (days and hours), half a tenth of a second, or half
+    # a millisecond.
     assert abs(again - seconds) <= max(seconds / 48, 0.05 if seconds >= 1 else 0.0005) + 1e-9
     assert format_duration(again) == format_duration(seconds)
 
