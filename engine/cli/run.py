@@ -89,9 +89,22 @@ def _logs(app: Engine) -> None:
     EventLog(app.events, app.settings.log_level)
 
 
+def _every_event(app: Engine) -> None:
+    """A line an event, for a person who watches; a format or level that was set makes it a log instead."""
+    if (app.settings.log_format, app.settings.log_level) != ("auto", "info"):
+        _logs(app)
+        return
+    from ..logs import setup_logs
+    from .story import Story
+
+    setup_logs("human", "warning")  # what libraries have to say
+    Story(app.events)
+
+
 def dev(
     concurrency: Concurrency = None,
     traffic: Annotated[bool, typer.Option("--traffic/--no-traffic", help="Send the application's sample traffic.")] = True,
+    for_: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Leave by itself after so long.")] = None,
 ) -> ExitCode:
     """Everything on this machine: server, worker, traffic.
 
@@ -99,11 +112,12 @@ def dev(
     configured server: REDIS_URL and REDIS_HOST are left aside.
     """
     _check(concurrency, "--concurrency", 1000)
+    lasting = seconds(for_, "--for")
     app = configured(_at_home)
-    _logs(app)
+    _every_event(app)
     from .dev import everything
 
-    return everything(app, concurrency, with_traffic=traffic)
+    return everything(app, concurrency, with_traffic=traffic, lasting=lasting)
 
 
 def _at_home(settings: Settings) -> Settings:
