@@ -11,8 +11,8 @@ SOURCES := engine handlers web bench tests ops
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/run.stamp: pyproject.toml ops/venv.py
-	@$(PYTHON) ops/venv.py .venv
+.venv/run.stamp: pyproject.toml ops/make_venv.py
+	@$(PYTHON) ops/make_venv.py .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

@@ -1,6 +1,6 @@
 """Makes a virtual environment with pip, also where Python came without `ensurepip` (Debian's `python3` alone).
 
-    python3 ops/venv.py .venv
+    python3 ops/make_venv.py .venv
 
 Standard library only: it runs before anything is installed. Without ensurepip it takes pip's wheel from the package index,
 checks its SHA-256, and lets that pip install itself.
