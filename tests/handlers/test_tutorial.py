@@ -6,8 +6,10 @@ before it. A `text` block after it is what it prints: these lines in this order,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,26 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "PYTHONPATH": f"{ROOT}:."}
 
 
+def run(script: str, directory: Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a block; nothing it started in the background outlives it."""
+    process = subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=directory,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed, said = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode, printed, said
+
+
 def expect(printed: str, wanted: str) -> None:
     """Every line of `wanted` is found in `printed`, in order."""
     text, at = " ".join(printed.split()), 0
@@ -40,6 +62,7 @@ def expect(printed: str, wanted: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)  # some twenty commands, each a fresh Python, on a machine that may be busy
 def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path: Path) -> None:
     exports, printed, ran = "", "", 0
     for language, text in blocks(ROOT / "docs" / "tutorial.md"):
@@ -49,13 +72,11 @@ def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path: Path) -> 
             (tmp_path / name).write_text(text)
         elif language == "sh":
             script = f"set -e\n{exports}{text}"
-            done = subprocess.run(
-                ["bash", "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=50
-            )
-            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-            assert "Traceback" not in done.stderr
+            code, printed, said = run(script, tmp_path)
+            assert code == 0, f"{text}\n{printed}\n{said}"
+            assert "Traceback" not in said
             exports += "".join(f"{line}\n" for line in text.splitlines() if line.startswith("export "))
-            printed, ran = done.stdout, ran + 1
+            ran += 1
         else:
             assert language == "text", f"a block in {language or 'no language'} is not run: give it another form"
             expect(printed, text)
