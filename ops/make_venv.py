@@ -18,6 +18,7 @@ import tempfile
 import urllib.request
 import venv
 from pathlib import Path
+from urllib.parse import urljoin
 
 INDEX = "https://pypi.org/pypi/pip/json"
 OLDEST = (3, 11)
@@ -50,7 +51,7 @@ def install_pip(python: Path) -> None:
     with urllib.request.urlopen(INDEX, timeout=60) as reply:
         files = json.load(reply)["urls"]
     wheel = next(f for f in files if f["packagetype"] == "bdist_wheel")
-    with urllib.request.urlopen(wheel["url"], timeout=120) as reply:
+    with urllib.request.urlopen(urljoin(INDEX, wheel["url"]), timeout=120) as reply:  # mirrors answer with relative ones
         data = reply.read()
     if hashlib.sha256(data).hexdigest() != wheel["digests"]["sha256"]:
         raise ValueError("its checksum is not the one the index names")
