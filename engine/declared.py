@@ -201,7 +201,7 @@ def _has_field(payload_type: Any, name: str) -> bool:
     if isinstance(payload_type, type) and issubclass(payload_type, msgspec.Struct):
         return name in payload_type.__struct_fields__
     fields = getattr(payload_type, "__dataclass_fields__", None) or getattr(payload_type, "__annotations__", None)
-    return fields is None or name in fields
+    return not fields or name in fields  # Any and bare classes name none: whatever comes may have it
 
 
 def _key(how: KeyOf | None, payload: Any, what: str) -> str:

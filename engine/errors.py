@@ -156,8 +156,8 @@ class AttemptTimeout(EngineError):
 
 
 def words(error: BaseException) -> str:
-    """`str(error)`; of a user's exception that fails to say what it is, its class."""
+    """`str(error)` as text that can be stored; of a user's exception that fails to say what it is, its class."""
     try:
-        return str(error)
+        return str(error).encode("utf-8", "replace").decode()  # a file name may carry surrogates
     except Exception:  # noqa: BLE001 - a user's __str__: it must not take the slot along that wants to write the error down
         return f"{type(error).__name__} whose text can't be had"

@@ -213,11 +213,11 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
 def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome | Backoff | None, random: float) -> Next:
     match meaning:
         case Snooze():
-            return Wait(_ms(meaning.after), meaning.reason or words(error))
+            return Wait(_ms(meaning.after), words(meaning if meaning.reason else error))
         case RateLimited():
             return Wait(_ms(meaning.after), words(error), meaning.scope)
         case PauseQueue():
-            return Release(pause=meaning.reason or words(error))
+            return Release(pause=words(meaning if meaning.reason else error))
         case Discard():
             return Bury(error, "discarded")
     if attempt >= rules.attempts:

@@ -74,7 +74,7 @@ def dead_info(
     now_ms: int,
 ) -> tuple[bytes, str]:
     """Everything kept of a death, packed, and its fingerprint."""
-    text = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "replace").decode()
     print_ = fingerprint(error)
     info = DeadInfo(
         type=type(error).__name__,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import Clock, RateLimited, Snooze
+from engine import Clock, Discard, RateLimited, Snooze
 from engine.events import Events, JobCancelled, JobCompleted, JobDied, JobReleased, JobSnoozed, JobStarted, LeaseLost
 from engine.job import State
 from engine.services.holdings import Holdings
@@ -279,7 +279,17 @@ async def fussy(payload: Fussy) -> None:
     return None
 
 
-@pytest.mark.parametrize(("fn", "state"), [(speechless, "retrying"), (fussy, "dead")])
+async def garbled(payload: Any) -> None:
+    raise OSError("no such file: \udcff.txt")
+
+
+async def garbled_at_the_end(payload: Any) -> None:
+    raise Discard("\udcff.txt")
+
+
+@pytest.mark.parametrize(
+    ("fn", "state"), [(speechless, "retrying"), (fussy, "dead"), (garbled, "retrying"), (garbled_at_the_end, "dead")]
+)
 async def test_code_of_a_guest_that_fails_in_an_odd_way_costs_no_slot(store: RedisStore, queue: str, fn: Any, state: str) -> None:
     ids = await enqueue(store, queue, 3, data=body("odd"))
     (after,) = await enqueue(store, queue)
