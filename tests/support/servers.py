@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -94,7 +95,7 @@ def cluster(directory: Path) -> Iterator[str]:
             stack.enter_context(
                 server(directory / str(port), port, "--cluster-enabled", "yes", "--save", "", "--appendonly", "yes")
             )
-        nodes = [redis.Redis(port=port) for port in ports]
+        nodes: list[Any] = [redis.Redis(port=port) for port in ports]
         share = 16384 // 3 + 1
         for i, node in enumerate(nodes):
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", i * share, min((i + 1) * share, 16384) - 1)
@@ -109,7 +110,7 @@ def cluster(directory: Path) -> Iterator[str]:
         yield f"redis+cluster://127.0.0.1:{ports[0]}"
 
 
-def raw_info(node: redis.Redis) -> bytes:
+def raw_info(node: Any) -> bytes:
     """CLUSTER INFO as bytes, whatever redis-py makes of it."""
     found = node.execute_command("CLUSTER", "INFO")
     if isinstance(found, dict):
