@@ -236,7 +236,7 @@ def test_damage_inside_the_file_ends_in_a_sentence_whose_command_mends_it(room: 
     data = bytearray(file.read_bytes())
     data[200:220] = b"X" * 20
     file.write_bytes(data)
-    with pytest.raises(StoreError, match="damaged in appendonly.aof.1.incr.aof: copy the directory, then cut") as caught:
+    with pytest.raises(StoreError, match=r"damaged in appendonly\.aof\.1\.incr\.aof: copy the directory, then cut") as caught:
         EmbeddedServer(room.directory).start()
     assert not room.alive
     command = re.search(r"`(bash .*?)`", str(caught.value))
