@@ -42,6 +42,11 @@ class Handler(Generic[P, R]):
         """The job name it handles."""
         return self.spec.name
 
+    @property
+    def queue_name(self) -> str:
+        """The queue its jobs go to."""
+        return self._queue.name
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The plain function, run here and now, without engine."""
         return self.spec.fn(*args, **kwargs)

@@ -1,0 +1,76 @@
+"""Connection: which servers are refused, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine import Clock, Settings, StoreUnsuitable
+from engine.connection import Connection
+from engine.store.server import ServerInfo
+
+GOOD = ServerInfo(
+    flavour="redis",
+    version="7.0.0",
+    mode="standalone",
+    role="master",
+    run_id="r",
+    uptime_seconds=1,
+    connected_replicas=0,
+    min_replicas_to_write=0,
+    is_aof_on=True,
+    appendfsync="everysec",
+    last_write_ok=True,
+    maxmemory=0,
+    used_memory=1,
+    policy="noeviction",
+    ping_ms=0.1,
+    clock_ahead_ms=0,
+)
+
+
+def check(info: ServerInfo, **settings: Any) -> None:
+    Connection(Settings(redis_url="redis://somewhere", **settings), clock=Clock())._check(info, "redis://somewhere")
+
+
+@pytest.mark.parametrize("flavour_version", [("redis", "7.0.0"), ("redis", "8.2.1"), ("valkey", "7.2.0"), ("valkey", "9.1.2")])
+def test_new_enough_servers_are_taken(flavour_version: tuple[Any, str]) -> None:
+    flavour, version = flavour_version
+    check(replace(GOOD, flavour=flavour, version=version))
+
+
+@pytest.mark.parametrize("flavour_version", [("redis", "6.2.14"), ("redis", "5.0"), ("valkey", "7.1.9")])
+def test_an_old_server_is_named_with_what_is_needed(flavour_version: tuple[Any, str]) -> None:
+    flavour, version = flavour_version
+    with pytest.raises(StoreUnsuitable, match=f"{version}: too old, the engine needs Redis 7.0 or Valkey 7.2"):
+        check(replace(GOOD, flavour=flavour, version=version))
+
+
+def test_a_replica_is_refused_with_the_way_out() -> None:
+    with pytest.raises(StoreUnsuitable, match="read-only replica: name the primary in REDIS_URL"):
+        check(replace(GOOD, role="slave"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "is_enough"),
+    [
+        ("process", {}, True),
+        ("disk", {}, False),
+        ("disk", {"appendfsync": "always"}, True),
+        ("memory", {"is_aof_on": False}, True),
+        ("process", {"is_aof_on": False}, False),
+        ("process", {"appendfsync": "no"}, False),
+        ("disk", {"appendfsync": None}, False),
+        ("replicated", {"appendfsync": "always"}, False),
+        ("replicated", {"connected_replicas": 1, "min_replicas_to_write": 1}, True),
+    ],
+)
+def test_less_durability_than_asked_for_is_refused(asked: Any, changes: dict[str, Any], is_enough: bool) -> None:
+    info = replace(GOOD, **changes)
+    if is_enough:
+        check(info, durability=asked)
+    else:
+        with pytest.raises(StoreUnsuitable, match=f"ENGINE_DURABILITY asks for '{asked}'"):
+            check(info, durability=asked)
