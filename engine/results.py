@@ -35,13 +35,12 @@ class Results:
         mine.append(future)  # before asking the store: its end may be told before its answer is here
         try:
             async with asyncio.timeout(timeout):
-                state, start, result = await self._store.link.patient(
-                    lambda: self._store.await_end(queue, job_id), timeout=timeout
-                )
+                patient = self._store.link.patient
+                state, start, result = await patient(lambda: self._store.await_end(queue, job_id), timeout=timeout)
                 if state == "waiting":
                     self._listen(queue, start)
                     state = await future
-                    _, _, result = await self._store.await_end(queue, job_id)
+                    _, _, result = await patient(lambda: self._store.await_end(queue, job_id), timeout=timeout)
                 return await self._conclude(queue, job_id, state, result)
         except TimeoutError:
             raise ResultTimeout(
@@ -55,7 +54,7 @@ class Results:
     async def _conclude(self, queue: str, job_id: str, state: str, result: bytes) -> bytes:
         full = f"{queue}/{job_id}"
         if state == "ended" and not result:
-            found = await self._store.find_ended(queue, job_id)
+            found = await self._store.link.patient(lambda: self._store.find_ended(queue, job_id), timeout=None)
             if found is None:
                 raise JobNotFound(f"{full} has ended and is not kept any more", job_id=full)
             state = found.state.value

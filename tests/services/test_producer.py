@@ -1,0 +1,195 @@
+"""Producer and results: calls whose replies are lost are asked for again, and ends are heard by whoever waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from engine import (
+    Clock,
+    EngineClosed,
+    EnqueueUnknown,
+    JobCancelled,
+    JobDead,
+    JobNotFound,
+    ResultTimeout,
+    StoreRefused,
+    StoreUnreachable,
+)
+from engine.producer import CHUNK, Producer
+from engine.results import Results
+from engine.store.producing import Entry
+from engine.store.redis_store import RedisStore
+from tests.support.factory import Hand, body, enqueue, lone_store
+from tests.support.faults import Proxy, calls
+from tests.support.running import until
+
+ONE = [Entry(body())]
+
+
+@pytest.fixture
+async def proxy(server_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(server_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(proxy: Proxy) -> AsyncIterator[RedisStore]:
+    """A store behind the proxy."""
+    async with lone_store(proxy.url) as store:
+        yield store
+
+
+def producer(store: RedisStore, timeout: float = 5.0) -> Producer:
+    return Producer(store, name="p", clock=Clock(), timeout=timeout)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_lost_call_is_sent_again_and_adds_once(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str, when: str
+) -> None:
+    one = producer(far)
+    cut = proxy.cut(calls("enqueue"), "before" if when == "before" else "after", times=3)
+    added = [await one.add(queue, ONE) for _ in range(5)]
+    assert cut.done == 3
+    assert len({a[0].id for a in added}) == 5
+    assert (await store.counts(queue)).enqueued == 5
+
+
+async def test_what_is_enqueued_meanwhile_goes_together_in_the_next_calls(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    answers = await asyncio.gather(*(one.add(queue, ONE * (1 + n % 3)) for n in range(120)))
+    assert [len(a) for a in answers] == [1 + n % 3 for n in range(120)]
+    ids = [e.id for a in answers for e in a]
+    assert len(set(ids)) == len(ids) == (await store.counts(queue)).enqueued
+    row = await store.link.call("HGET", f"engine:{{{queue}}}:meta", "p:p")
+    assert int(row.partition(b"|")[0]) <= 2 + len(ids) // (CHUNK - 2)  # numbered calls: far fewer than callers
+    await one.close()
+
+
+async def test_an_unknown_outcome_can_be_asked_for_and_takes_effect_once(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    one = producer(far, timeout=0.2)
+    await one.add(queue, ONE)
+    cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+    with pytest.raises(EnqueueUnknown, match="may have happened") as caught:
+        await one.add(queue, ONE)
+    cut.times = 0
+    await one.add(queue, ONE)  # goes on under another name, so that the first can still be asked for
+    assert [a.duplicate for a in await caught.value.repeat()] == [False]  # type: ignore[attr-defined]  # what `add` answers
+    assert (await store.counts(queue)).enqueued == 3
+
+
+async def test_a_server_that_is_not_there_says_that_nothing_was_sent(queue: str) -> None:
+    async with lone_store("unix:///nowhere/redis.sock?db=0") as nowhere:
+        with pytest.raises(StoreUnreachable):
+            await producer(nowhere, timeout=0.1).add(queue, ONE)
+
+
+async def test_a_full_queue_refuses_and_names_the_way_out(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    await one.add(queue, ONE * 2, max_waiting=2)
+    with pytest.raises(StoreRefused, match="raise max_waiting") as caught:
+        await one.add(queue, ONE, max_waiting=2)
+    assert caught.value.code == "FULL"
+
+
+async def test_each_of_many_waiting_callers_hears_of_a_failure(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    await one.add(queue, ONE * 2, max_waiting=2)
+    answers = await asyncio.gather(*(one.add(queue, ONE) for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(a, StoreRefused) for a in answers)
+    await one.close()
+
+
+async def test_a_caller_that_gave_up_disturbs_nobody(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    tasks = [asyncio.ensure_future(one.add(queue, ONE)) for _ in range(6)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[3].cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(a, asyncio.CancelledError) for a in answers] == [True, False, False, True, False, False]
+    assert len(await one.add(queue, ONE)) == 1
+    await one.close()
+
+
+async def test_a_closed_producer_refuses_after_it_sent_what_waited(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    tasks = [asyncio.ensure_future(one.add(queue, ONE)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await one.close()
+    assert len(await asyncio.gather(*tasks)) == 5
+    with pytest.raises(EngineClosed):
+        await one.add(queue, ONE)
+
+
+# --- waiting for an end ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def results(store: RedisStore) -> AsyncIterator[Results]:
+    made = Results(store, Clock())
+    yield made
+    await made.close()
+
+
+async def flagged(store: RedisStore, queue: str, n: int = 1) -> None:
+    """Return once so many wait for an end."""
+    await until(lambda: store.link.call("HLEN", f"engine:{{{queue}}}:flags"), lambda found: found >= n)
+
+
+async def test_who_waits_hears_of_the_end_and_gets_the_result(store: RedisStore, queue: str, results: Results) -> None:
+    ids = await enqueue(store, queue, 3)
+    hand = Hand(store, queue)
+    waits = [asyncio.ensure_future(results.wait(queue, job_id, 5)) for job_id in [*ids, ids[0]]]
+    await flagged(store, queue, 3)
+    first, second, third = await hand.claim(3)
+    hand.settles.complete_with(first, b"\x2a")
+    hand.settles.complete(second)
+    await hand.step()
+    await hand.bury(third)
+    answers = await asyncio.gather(*waits, return_exceptions=True)
+    assert answers[:2] == [b"\x2a", b""]
+    assert isinstance(answers[2], JobDead)
+    assert answers[3] == b"\x2a"
+
+
+async def test_an_end_that_came_before_the_question_is_answered_at_once(store: RedisStore, queue: str, results: Results) -> None:
+    ids = await enqueue(store, queue, 4)
+    hand = Hand(store, queue)
+    first, second, third, fourth = await hand.claim(4)
+    hand.settles.complete_with(first, b"\x2a")
+    hand.settles.complete(second)
+    await hand.step()
+    await hand.bury(third)
+    await hand.cancel(fourth)
+    assert [await results.wait(queue, job_id, 5) for job_id in ids[:2]] == [b"\x2a", b""]
+    with pytest.raises(JobDead):
+        await results.wait(queue, ids[2], 5)
+    with pytest.raises(JobCancelled):
+        await results.wait(queue, ids[3], 5)
+    with pytest.raises(JobNotFound):
+        await results.wait(queue, "1-1", 5)
+
+
+async def test_a_wait_that_is_over_leaves_the_job_alone(store: RedisStore, queue: str, results: Results) -> None:
+    (job_id,) = await enqueue(store, queue)
+    with pytest.raises(ResultTimeout, match="it goes on"):
+        await results.wait(queue, job_id, 0.02)
+    assert (await store.counts(queue)).waiting == 1
+
+
+async def test_a_reader_whose_connection_breaks_reads_on(proxy: Proxy, far: RedisStore, store: RedisStore, queue: str) -> None:
+    results = Results(far, Clock())
+    ids = await enqueue(store, queue, 2)
+    waits = [asyncio.ensure_future(results.wait(queue, job_id, 10)) for job_id in ids]
+    await flagged(store, queue, 2)
+    await proxy.cut_all()
+    hand = Hand(store, queue)
+    await hand.complete(*await hand.claim(2))
+    assert await asyncio.gather(*waits) == [b"", b""]
+    await results.close()
