@@ -1,0 +1,186 @@
+"""Enqueuing: from a call to entries, checked before anything is sent, and from answers to handles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import BadName, BadPayload, BadTime, Clock, PayloadTooLarge
+from engine.declared import QueueSpec
+from engine.enqueuing import Enqueuing
+from engine.events import Events, JobEnqueued
+from engine.job import Body, unpack_body
+from engine.options import EnqueueOptions
+from engine.producer import Producer
+from engine.results import Results
+from engine.store.claim import Claim
+from engine.store.redis_store import RedisStore
+from tests.support.factory import Hand, handler, spec, states
+from tests.support.recorder import Recorder
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    conversation_id: str
+    message_id: str = "m"
+
+
+async def typed(message: Message) -> int:
+    return 1
+
+
+class Bench:
+    """Enqueuing on a real store, for one declared queue."""
+
+    def __init__(self, store: RedisStore, declared: QueueSpec) -> None:
+        self.store, self.queue = store, declared.name
+        self.events = Events(Clock())
+        self.recorder = Recorder(self.events)
+        self.producer = Producer(store, name="p", clock=Clock(), timeout=5)
+        self.enqueuing = Enqueuing(
+            self.producer,
+            Results(store, Clock()),
+            {declared.name: declared},
+            clock=Clock(),
+            events=self.events,
+            max_payload=1000,
+        )
+
+    async def add(self, payload: Any, *, name: str = "greet", queue: str = "", **options: Any) -> str:
+        handle = await self.enqueuing.enqueue(queue or self.queue, name, payload, EnqueueOptions(**options))
+        return handle.id.partition("/")[2]
+
+    async def claim(self, n: int = 9) -> list[Claim]:
+        return await Hand(self.store, self.queue).claim(n)
+
+
+@pytest.fixture
+async def bench(store: RedisStore, queue: str) -> AsyncIterator[Bench]:
+    declared = spec(
+        queue, handler(typed, ordering_key="conversation_id", dedup_key="message_id", priority=2), priority=7, max_payload=500
+    )
+    made = Bench(store, declared)
+    yield made
+    await made.producer.close()
+
+
+async def test_what_is_declared_counts_unless_the_call_says_otherwise(bench: Bench) -> None:
+    first = await bench.add(Message(conversation_id="c1", message_id="m1"))
+    second = await bench.add(Message(conversation_id="c1", message_id="m2"), ordering_key="other", priority=1)
+    claims = {c.id: c for c in await bench.claim()}
+    assert (claims[first].envelope.key, claims[first].tag) == ("c1", "2")
+    assert (claims[second].envelope.key, claims[second].tag) == ("other", "1")
+    assert unpack_body(claims[first].envelope.body) == Body("greet", claims[first].body.payload)
+
+
+async def test_a_handle_has_the_full_id_and_a_duplicates_has_the_firsts(bench: Bench) -> None:
+    message = Message(conversation_id="c1", message_id="m1")
+    first = await bench.enqueuing.enqueue(bench.queue, "greet", message, EnqueueOptions())
+    again = await bench.enqueuing.enqueue(bench.queue, "greet", message, EnqueueOptions())
+    other = await bench.enqueuing.enqueue(bench.queue, "greet", message, EnqueueOptions(dedup_key="mine"))
+    assert first.id.startswith(f"{bench.queue}/")
+    assert (again.id, first.duplicate, again.duplicate) == (first.id, False, True)
+    assert other.id != first.id
+    assert repr(again) == f"<Handle {first.id} duplicate>"
+    assert len(bench.recorder.all(JobEnqueued)) == 2
+
+
+async def test_options_travel_with_the_job(bench: Bench) -> None:
+    await bench.add({"conversationId": "c1"}, attempts=7, timeout=2.5, expires_after=60)
+    (claim,) = await bench.claim()
+    body = claim.body
+    assert (body.attempts, body.timeout, body.expires_after_ms) == (7, 2.5, 60_000)
+
+
+async def test_a_delay_and_an_instant_are_kept_to_the_millisecond(bench: Bench) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    ids = [await bench.add({"conversationId": "a"}, delay=0.0004, dedup_key="1")]
+    ids += [await bench.add({"conversationId": "b"}, delay=3600.25, dedup_key="2")]
+    ids += [await bench.add({"conversationId": "c"}, at=later, dedup_key="3")]
+    assert await states(bench.store, bench.queue, ids) == ["waiting", "scheduled", "scheduled"]
+    rows = await bench.store.link.call("ZRANGE", f"engine:{{{bench.queue}}}:scheduled", 0, -1, "WITHSCORES")
+    due = {job_id.decode(): int(score) for job_id, score in rows}
+    assert due[ids[2]] == int(later.timestamp() * 1000)
+    assert due[ids[1]] - int(ids[1].partition("-")[0]) == 3_600_250
+    (told, *_) = bench.recorder.all(JobEnqueued)[1:]
+    assert told.delay_ms == 3_600_250
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "words"),
+    [
+        ({"conversationId": 5}, BadPayload, "conversationId"),
+        ({}, BadPayload, "conversationId"),
+        ({"conversationId": object()}, BadPayload, "can't be encoded"),
+        ({"conversationId": "x" * 500}, PayloadTooLarge, "at most 500 are allowed"),
+    ],
+)
+async def test_a_bad_payload_is_refused_before_anything_is_sent(
+    bench: Bench, payload: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        await bench.add(payload)
+    assert (await bench.store.counts(bench.queue)).enqueued == 0
+
+
+async def test_an_empty_key_in_the_payload_is_none(bench: Bench) -> None:
+    ids = [await bench.add({"conversationId": "", "messageId": ""}) for _ in range(2)]
+    assert await states(bench.store, bench.queue, ids) == ["waiting", "waiting"]
+
+
+async def test_names_times_and_keys_are_refused_before_anything_is_sent(bench: Bench) -> None:
+    for wrong in ({"queue": "no good"}, {"name": "no good"}):
+        with pytest.raises(BadName):
+            await bench.add({"conversationId": "c"}, **wrong)
+    with pytest.raises(BadTime, match="past"):
+        await bench.add({"conversationId": "c"}, at=datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(BadName, match="ordering key"):
+        await Bench(bench.store, spec(bench.queue, handler(typed, ordering_key="conversation_id"))).add(
+            {"conversationId": "k" * 513}
+        )
+    assert (await bench.store.counts(bench.queue)).enqueued == 0
+
+
+async def test_a_queue_or_name_nobody_declared_here_takes_anything_within_the_common_limit(bench: Bench) -> None:
+    await bench.add({"any": [1, None, "x"]}, name="elsewhere")
+    with pytest.raises(PayloadTooLarge, match="at most 1,000"):
+        await bench.add("x" * 1001, queue=f"{bench.queue}-unknown")
+    (claim,) = await bench.claim()
+    assert (claim.name, claim.tag) == ("elsewhere", "7")
+
+
+async def test_many_are_sent_in_calls_of_a_hundred_in_their_order(bench: Bench) -> None:
+    progress: list[int] = []
+    payloads = [{"conversationId": f"c{n}", "messageId": f"m{n % 240}"} for n in range(250)]
+    handles = await bench.enqueuing.enqueue_many(bench.queue, "greet", payloads, EnqueueOptions(), progress.append)
+    assert progress == [100, 200, 250]
+    assert [h.duplicate for h in handles] == [False] * 240 + [True] * 10
+    assert [h.id for h in handles[240:]] == [h.id for h in handles[:10]]
+    assert (await bench.store.counts(bench.queue)).enqueued == 240
+
+
+async def test_many_may_come_from_an_asynchronous_source(bench: Bench) -> None:
+    async def source() -> AsyncIterator[dict[str, str]]:
+        for n in range(3):
+            yield {"conversationId": f"c{n}", "messageId": f"m{n}"}
+
+    assert len(await bench.enqueuing.enqueue_many(bench.queue, "greet", source(), EnqueueOptions())) == 3
+    assert await bench.enqueuing.enqueue_many(bench.queue, "greet", [], EnqueueOptions()) == []
+
+
+async def test_a_bad_one_among_many_stops_before_its_chunk_and_says_how_many_are_in(bench: Bench) -> None:
+    payloads: list[Any] = [{"conversationId": f"c{n}", "messageId": f"m{n}"} for n in range(150)]
+    payloads[120] = {"conversationId": 5}
+    with pytest.raises(BadPayload) as caught:
+        await bench.enqueuing.enqueue_many(bench.queue, "greet", payloads, EnqueueOptions())
+    assert caught.value.done == 100  # type: ignore[attr-defined]  # a field that only this error carries
+    assert (await bench.store.counts(bench.queue)).enqueued == 100
+
+
+@pytest.mark.parametrize("one", ["text", b"bytes", {"conversationId": "c"}])
+async def test_one_payload_is_not_taken_for_many(bench: Bench, one: Any) -> None:
+    with pytest.raises(BadPayload, match="takes many payloads, not one"):
+        await bench.enqueuing.enqueue_many(bench.queue, "greet", one, EnqueueOptions())
