@@ -6,7 +6,7 @@
 -- Returns  {lost entries, ids asked to cancel}
 -- Atomic   check and claim are one step: XCLAIM alone checks no owner and would steal the entry back from its new one.
 --          Idempotent by nature; never FORCE
--- Used by  SyncLink.renew (the lease keeper's thread) and RedisStore.renew
+-- Used by  RedisStore.renew
 --@use base
 local me, by_tag, lost = ARGV[3], {}, {}
 for i = 4, #ARGV, 2 do
