@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .app import Engine
-    from .backoff import Exponential, Fixed
+    from .backoff import Backoff, Exponential, Fixed
     from .clock import Clock
     from .config import Settings
     from .enqueuing import Handle
@@ -43,11 +43,13 @@ if TYPE_CHECKING:
         WrongState,
     )
     from .job import Job, State
-    from .outcome import Discard, PauseQueue, RateLimited, Retry, Snooze
+    from .options import EnqueueOptions
+    from .outcome import Discard, Outcome, PauseQueue, Policy, RateLimited, Retry, Snooze
     from .queue import Handler, Queue
 
 __all__ = [
     "AttemptTimeout",
+    "Backoff",
     "BadInput",
     "BadName",
     "BadPayload",
@@ -58,6 +60,7 @@ __all__ = [
     "Engine",
     "EngineClosed",
     "EngineError",
+    "EnqueueOptions",
     "EnqueueUnknown",
     "Exponential",
     "Fixed",
@@ -69,8 +72,10 @@ __all__ = [
     "JobError",
     "JobNotFound",
     "LeaseLost",
+    "Outcome",
     "PauseQueue",
     "PayloadTooLarge",
+    "Policy",
     "Queue",
     "RateLimited",
     "Refused",
@@ -96,13 +101,14 @@ __all__ = [
 # stand nowhere here are exceptions.
 _HOMES = {
     "app": "Engine",
-    "backoff": "Exponential Fixed",
+    "backoff": "Backoff Exponential Fixed",
     "clock": "Clock",
     "config": "Settings",
     "enqueuing": "Handle",
     "job": "Job State",
     "queue": "Handler Queue",
-    "outcome": "Discard PauseQueue RateLimited Retry Snooze",
+    "options": "EnqueueOptions",
+    "outcome": "Discard Outcome PauseQueue Policy RateLimited Retry Snooze",
 }
 
 

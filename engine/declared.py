@@ -101,9 +101,10 @@ class HandlerSpec:
     injected: tuple[tuple[str, Any], ...] = field(init=False)
     """Parameters besides the payload: name and type. `Job` gets the job, anything else a resource of the lifespan."""
     job_parameter: str | None = field(init=False)
-    """Name of the `Job` parameter when it is the only one besides the payload, which is the usual case."""
+    """Name of the parameter that gets the `Job`, None when the handler doesn't want it."""
     result_type: Any = field(init=False)
     _decode: Callable[[bytes], Any] = field(init=False, repr=False)
+    _optional: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_job_name(self.name)
@@ -117,10 +118,12 @@ class HandlerSpec:
         if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
             raise ConfigError(f"handler {self.name!r} must take the payload as its first parameter", setting="handler")
         self.payload_type = hints.get(parameters[0].name, Any)
-        injected = []
+        injected, optional = [], set()
         for p in parameters[1:]:
+            if p.default is not p.empty:
+                optional.add(p.name)
             if p.name in hints:
-                injected.append((p.name, _plain(hints[p.name])))
+                injected.append((p.name, self._injectable(p.name, _plain(hints[p.name]))))
             elif p.name == "job":
                 injected.append((p.name, Job))
             elif p.default is p.empty:
@@ -129,7 +132,8 @@ class HandlerSpec:
                     setting="handler",
                 )
         self.injected = tuple(injected)
-        self.job_parameter = injected[0][0] if len(injected) == 1 and injected[0][1] is Job else None
+        self._optional = frozenset(optional)
+        self.job_parameter = next((name for name, wanted in injected if wanted is Job), None)
         self.result_type = hints.get("return", Any)
         try:
             self._decode = msgspec.msgpack.Decoder(self.payload_type).decode
@@ -156,8 +160,8 @@ class HandlerSpec:
         """Ordering key and dedup key of a payload, '' where there is none."""
         return _key(self.ordering_key, payload, "ordering key"), _key(self.dedup_key, payload, "dedup key")
 
-    def arguments(self, job: Job, resources: Mapping[type, object]) -> dict[str, object]:
-        """The parameters besides the payload.
+    def resources_from(self, resources: Mapping[type, object]) -> dict[str, object]:
+        """The parameters besides the payload and the job. One with a default is left to it when nothing fits.
 
         Raises:
             ConfigError: no lifespan resource of a type that the handler asks for.
@@ -165,18 +169,27 @@ class HandlerSpec:
         found: dict[str, object] = {}
         for name, wanted in self.injected:
             if wanted is Job:
-                found[name] = job
                 continue
             value = resources.get(wanted)
-            if value is None:
-                value = next((r for t, r in resources.items() if isinstance(wanted, type) and issubclass(t, wanted)), None)
-            if value is None:
+            if value is None and isinstance(wanted, type):
+                value = next((r for t, r in resources.items() if issubclass(t, wanted)), None)
+            if value is not None:
+                found[name] = value
+            elif name not in self._optional:
                 raise ConfigError(
                     f"handler {self.name!r} asks for a {_name(wanted)} ({name}), but no @engine.lifespan provides one",
                     setting="lifespan",
                 )
-            found[name] = value
         return found
+
+    def _injectable(self, parameter: str, wanted: Any) -> Any:
+        if getattr(wanted, "_is_protocol", False) and not getattr(wanted, "_is_runtime_protocol", False):
+            raise ConfigError(
+                f"handler {self.name!r}: {parameter!r} is of protocol {_name(wanted)}, which can't be checked at run time: "
+                "put @typing.runtime_checkable on it",
+                setting="handler",
+            )
+        return wanted
 
 
 def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def prepare(directory: Path) -> None:
     if found.st_uid != os.geteuid():
         raise unusable(directory, f"it belongs to user {found.st_uid} and this process runs as user {os.geteuid()}")
     names = set(os.listdir(directory))
-    if names and not names & _OURS:
+    if names and not names & _OURS and stat.S_IMODE(found.st_mode) != 0o700:  # a private one may hold the application's files
         raise unusable(directory, "it holds files that are not an embedded server's")
     if stat.S_IMODE(found.st_mode) != 0o700:
         directory.chmod(0o700)

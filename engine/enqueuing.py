@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -90,9 +91,9 @@ class Enqueuing:
         name: str,
         payloads: Iterable[Any] | AsyncIterable[Any],
         options: EnqueueOptions,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], object] | None = None,
     ) -> list[Handle[Any]]:
-        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in.
+        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in; it may be async.
 
         A payload that can't be accepted stops before its chunk is sent; chunks before it are in (the error's `done` field says
         how many jobs). Errors as `enqueue`.
@@ -107,8 +108,8 @@ class Enqueuing:
                 raise
             answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
             handles += [self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)]
-            if on_progress is not None:
-                on_progress(len(handles))
+            if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
+                await waiting
         return handles
 
     def _known(self, queue: str, name: str) -> tuple[QueueSpec | None, HandlerSpec | None]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
 from .errors import BadPayload
 from .keys import check_job_name
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -259,6 +261,10 @@ class Job:
         self.noted = True
         self._notes.log(str(text))
 
+    @overload
+    async def step(self, name: str, fn: Callable[..., Awaitable[T]], *args: Any) -> T: ...
+    @overload
+    async def step(self, name: str, fn: Callable[..., T], *args: Any) -> T: ...
     async def step(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
         """Run `fn(*args)` once over all attempts of this job: a later attempt gets the remembered result and skips the call.
 

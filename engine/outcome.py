@@ -46,8 +46,8 @@ class Snooze(Outcome):
 class RateLimited(Outcome):
     """The outside said "too fast": again `after` seconds from now, attempt given back.
 
-    `scope` says who else waits: only this `job`, the whole `queue` (nothing of it is claimed until then), or
-    `key:<name>`, the jobs that share a rate key.
+    `scope` says who else waits: only this `job`, or the whole `queue` (nothing of it is claimed until then). `key:<name>` is
+    accepted for the jobs that share a rate key; while queues have no rate keys, it means this job alone.
     """
 
     def __init__(self, after: float, scope: str = "job") -> None:

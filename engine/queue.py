@@ -80,7 +80,7 @@ class Handler(Generic[P, R]):
         return await self._queue.engine.enqueuing.enqueue(self._queue.name, self.name, payload, options)
 
     async def enqueue_many(
-        self, payloads: Iterable[P] | AsyncIterable[P], *, on_progress: Callable[[int], None] | None = None, **options: Any
+        self, payloads: Iterable[P] | AsyncIterable[P], *, on_progress: Callable[[int], object] | None = None, **options: Any
     ) -> list[Handle[R]]:
         """Add many, 100 a call; one handle each. `options` as for `enqueue`, the same for all."""
         checked = _options(options)

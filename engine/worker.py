@@ -83,9 +83,13 @@ class Worker:
 
         Raises:
             StoreError: the server can't be used at the start. Later outages are waited for.
+            ConfigError: a handler asks for a resource that no lifespan provides.
         """
         async with self._engine, AsyncExitStack() as stack:
             resources = await self._enter_lifespans(stack)
+            for spec in self._specs:
+                for handler in spec.handlers.values():
+                    handler.resources_from(resources)  # what is missing is told now, not by each job
             store = self._engine.connection.store
             holdings = Holdings()
             connection = self._engine.connection

@@ -71,7 +71,7 @@ def job_line(
         state=row.state,
         attempt=row.attempt,
         attempts=_attempts(row, spec),
-        stalls=envelope.stalls if envelope else 0,
+        stalls=envelope.stalls if envelope else sum(record.outcome == "stalled" for record in row.past),
         priority=envelope.priority if envelope else (spec.priority if spec else 5),
         ordering_key=(key if reveal else mask_text(key)) or None,
         organization_id=death.organization_id if death else None,
@@ -175,7 +175,7 @@ def _attempts(row: JobRow, spec: QueueSpec | None) -> int | None:
 
 def _history(row: JobRow) -> tuple[AttemptView, ...]:
     """The records of the body and the stalls of the envelope, in the order in which they ended."""
-    records = list(row.death.history if row.death and row.death.history else (row.body.history if row.body else ()))
+    records = list(row.death.history if row.death and row.death.history else (row.body.history if row.body else row.past))
     records += _stalls(row.envelope)
     records.sort(key=lambda record: record.ended_at_ms)
     views = [

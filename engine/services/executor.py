@@ -33,6 +33,7 @@ class Executor:
 
     def __init__(self, resources: Mapping[type, object], threads: int) -> None:
         self._resources = resources
+        self._bound: dict[str, dict[str, object]] = {}
         self._threads = Threads(max(threads * 2, 2))  # twice the slots: some room for those that hang past their timeout
 
     async def attempt(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
@@ -48,12 +49,17 @@ class Executor:
             slot.forgive()
         return ending
 
+    def _resources_of(self, handler: HandlerSpec) -> dict[str, object]:
+        bound = self._bound.get(handler.name)
+        if bound is None:
+            bound = self._bound[handler.name] = handler.resources_from(self._resources)
+        return bound
+
     async def _run(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job) -> Ending:
         try:
+            arguments = self._resources_of(handler)
             if handler.job_parameter is not None:
-                arguments: dict[str, object] = {handler.job_parameter: job}
-            else:
-                arguments = handler.arguments(job, self._resources)
+                arguments = {**arguments, handler.job_parameter: job} if arguments else {handler.job_parameter: job}
             if handler.is_async:
                 return Returned(await handler.fn(payload, **arguments))  # told to stop, but it finished: what it says counts
             call = functools.partial(handler.fn, payload, **arguments)

@@ -63,8 +63,7 @@ class Settler:
                     next_, outcome = Bury(error, "result can't be kept"), "dead"
         self.meter(job.name).observe(outcome, wait_ms, run_seconds)
         if isinstance(next_, Complete):
-            entry = (claim.entry,) if claim.moved_id else ()
-            settles.done.append((claim.id, job.name, job.attempt, now - run_ms, run_ms, *entry))
+            settles.done.append((claim.id, job.name, job.attempt, now - run_ms, run_ms, *_past(claim)))
             if data or job.noted or claim.body.has_notes or claim.envelope.stalls:
                 settles.complete_with(claim, data)
             else:
@@ -146,6 +145,14 @@ class Settler:
         if len(data) > self._spec.max_payload:
             raise BadPayload(f"result of {handler.name!r} is {len(data)} bytes, at most {self._spec.max_payload} are kept")
         return data
+
+
+def _past(claim: Claim) -> tuple[Any, ...]:
+    """What a done record has besides, of a job that was re-added: its entry, and what happened before this attempt."""
+    if not claim.moved_id:
+        return ()
+    stalls = [AttemptRecord(claim.envelope.attempt, 0, loss.at_ms, "stalled", "", loss.worker) for loss in claim.envelope.lost]
+    return (claim.entry, (*claim.body.history, *stalls)) if claim.body.history or stalls else (claim.entry,)
 
 
 _OUTCOMES: dict[type, str] = {

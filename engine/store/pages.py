@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..job import State
+from ..job import AttemptRecord, State
 from ..keys import GROUP, prefix
 from .base import Verbs, text
 from .replies import entries, pairs
@@ -34,6 +34,8 @@ class Ran(msgspec.Struct, array_like=True, frozen=True):
     run_ms: int
     entry: str = ""
     """Its entry id when that is not the job's id: what `lost` lists"""
+    past: tuple[AttemptRecord, ...] = ()
+    """The attempts and stalls before the one that completed"""
 
 
 _decode_record = msgspec.msgpack.Decoder(tuple[str, tuple[Ran, ...]]).decode
@@ -54,6 +56,7 @@ def ended_rows(queue: str, entry: str, fields: dict[str, bytes]) -> list[JobRow]
         JobRow(
             queue=queue, id=one.job_id, state=State.COMPLETED, name=one.name, attempt=one.attempt, worker=worker,
             started_ms=one.started_ms, run_ms=one.run_ms, ended_ms=one.started_ms + one.run_ms, entry=entry,
+            past=one.past,
         )
         for one in ran
         if (one.entry or one.job_id) not in lost

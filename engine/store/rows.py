@@ -115,6 +115,8 @@ class JobRow:
     reason: str = ""
     """Why cancelled, or why dead"""
     death: Death | None = None
+    past: tuple[AttemptRecord, ...] = ()
+    """Of a completed job: the attempts and stalls before the one that completed"""
     entry: str = ""
     """Where it is among the dead or the ended; rises with time"""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from engine.declared import rules_from
 from engine.errors import BadName
 from engine.job import encode_payload
 from engine.outcome import Outcome, Rules
-from tests.support.factory import handler, job, spec
+from tests.support.factory import handler, spec
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -57,6 +57,13 @@ class SmtpMailer(Mailer):
         ({"max_waiting": -1}, "max_waiting"),
     ],
 )
+class Unchecked(Protocol):
+    def send(self) -> None: ...
+
+
+def takes_unchecked(payload: Message, way: Unchecked) -> None: ...
+
+
 def test_a_queue_out_of_range_names_the_queue_and_the_setting(fields: dict[str, Any], setting: str) -> None:
     with pytest.raises(ConfigError, match=rf"queue 'q': {setting} must be") as caught:
         spec("q", **fields)
@@ -161,11 +168,22 @@ def test_a_payload_is_decoded_to_its_type_or_refused_by_its_field() -> None:
 
 
 def test_parameters_are_filled_by_type_and_a_missing_resource_is_named() -> None:
-    mailer, one = SmtpMailer(), job()
-    found = handler(full).arguments(one, {SmtpMailer: mailer, int: 4})
-    assert found == {"job": one, "mailer": mailer, "other": mailer, "extra": 4}
+    mailer = SmtpMailer()
+    assert handler(full).job_parameter == "job"
+    assert handler(full).resources_from({SmtpMailer: mailer, int: 4}) == {"mailer": mailer, "other": mailer, "extra": 4}
     with pytest.raises(ConfigError, match=r"asks for a Mailer \(mailer\), but no @engine.lifespan"):
-        handler(full).arguments(one, {int: 4})
+        handler(full).resources_from({int: 4})
+
+
+def test_a_parameter_with_a_default_keeps_it_when_nothing_fits() -> None:
+    def lenient(payload: Message, job: Job, times: int = 3, mailer: Mailer | None = None) -> None: ...
+
+    assert handler(lenient).resources_from({}) == {}
+
+
+def test_a_protocol_that_cannot_be_checked_is_refused_at_the_declaration() -> None:
+    with pytest.raises(ConfigError, match=r"put @typing\.runtime_checkable on it"):
+        handler(takes_unchecked)
 
 
 def test_rules_given_are_laid_over_those_of_the_queue() -> None:
