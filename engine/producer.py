@@ -21,6 +21,8 @@ CHUNK = 100
 REGISTER_AGAIN = 60.0
 """Seconds. The server may have been flushed since the queue was made findable for those who do not declare it."""
 
+_Waiting = tuple[Sequence[Entry], "asyncio.Future[list[Enqueued]]"]
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -30,7 +32,7 @@ class _Lane:
     number: int = 0
     is_busy: bool = False
     registered_mono: float | None = None
-    waiting: list[tuple[Sequence[Entry], asyncio.Future[list[Enqueued]]]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     driver: asyncio.Task[None] | None = None
 
 
@@ -98,6 +100,9 @@ class Producer:
                 try:
                     answers = await self._send(lane, [e for entries, _ in batch for e in entries])
                 except Exception as error:  # noqa: BLE001 - each waiting caller gets it; this coroutine has no caller of its own
+                    if len(batch) > 1 and isinstance(error, StoreRefused) and error.code == "FULL":
+                        await self._one_by_one(lane, batch)  # some may fit alone
+                        continue
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(error)
@@ -108,6 +113,18 @@ class Producer:
                         future.set_result(mine)
         finally:
             lane.is_busy = False
+
+    async def _one_by_one(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
+        """A merged call was refused because the queue is full: each caller gets its own answer."""
+        for entries, future in batch:
+            try:
+                answers = await self._send(lane, entries)
+            except Exception as error:  # noqa: BLE001 - as in `_drain`
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            if not future.done():
+                future.set_result(answers)
 
     async def _send(self, lane: _Lane, entries: Sequence[Entry]) -> list[Enqueued]:
         lane.number += 1

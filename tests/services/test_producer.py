@@ -193,3 +193,16 @@ async def test_a_reader_whose_connection_breaks_reads_on(proxy: Proxy, far: Redi
     await hand.complete(*await hand.claim(2))
     assert await asyncio.gather(*waits) == [b"", b""]
     await results.close()
+
+
+async def test_callers_merged_into_a_call_that_does_not_fit_get_their_own_answers(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    adding = [asyncio.ensure_future(one.add(queue, ONE * n, max_waiting=5)) for n in (1, 2, 4, 2)]  # the last three are merged
+    answers = await asyncio.gather(*adding, return_exceptions=True)
+    assert [
+        len(a) if isinstance(a, list) else a.code
+        for a in answers
+        if not isinstance(a, BaseException) or isinstance(a, StoreRefused)
+    ] == [1, 2, "FULL", 2]
+    assert (await store.counts(queue)).waiting == 5
+    await one.close()

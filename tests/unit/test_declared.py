@@ -33,6 +33,13 @@ class Plain(TypedDict):
     who: str
 
 
+class Unchecked(Protocol):
+    def send(self) -> None: ...
+
+
+def takes_unchecked(payload: Message, way: Unchecked) -> None: ...
+
+
 class Mailer:
     """A resource."""
 
@@ -57,13 +64,6 @@ class SmtpMailer(Mailer):
         ({"max_waiting": -1}, "max_waiting"),
     ],
 )
-class Unchecked(Protocol):
-    def send(self) -> None: ...
-
-
-def takes_unchecked(payload: Message, way: Unchecked) -> None: ...
-
-
 def test_a_queue_out_of_range_names_the_queue_and_the_setting(fields: dict[str, Any], setting: str) -> None:
     with pytest.raises(ConfigError, match=rf"queue 'q': {setting} must be") as caught:
         spec("q", **fields)
