@@ -27,6 +27,8 @@ class StepReply:
     next_due_ms: int
     drain: bool
     """True: a suspect waits and it is this worker's turn to run it; claim again once the process holds nothing."""
+    pause: str
+    """Why nobody may claim: "until;since;reason" in ms; '' when nobody paused the queue (a rate limit's gate is no pause)."""
     epoch: str
     """Identity of this queue's data; another one means that it was flushed or lost."""
 
@@ -73,14 +75,22 @@ class WorkVerbs(Verbs):
         reply = await wire.run(
             "step", prefix(queue), *self._common(), worker, number, want, held, notes_ttl_ms, *settles.args(done_record)
         )
-        status, lost, rows, now, paused, due, drain, epoch = reply
+        status, lost, rows, now, paused, due, drain, epoch, pause = reply
         claimed = []
         for i in range(0, len(rows), 2):
             tag = rows[i].decode()
             for entry, fields in rows[i + 1]:
                 claimed.append((tag, entry.decode(), fields[1] if len(fields) > 1 else b""))
         return StepReply(
-            status.decode(), [e.decode() for e in lost], claimed, int(now), int(paused), int(due), bool(drain), text(epoch)
+            status.decode(),
+            [e.decode() for e in lost],
+            claimed,
+            int(now),
+            int(paused),
+            int(due),
+            bool(drain),
+            text(pause),
+            text(epoch),
         )
 
     async def renew(self, queue: str, worker: str, entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:

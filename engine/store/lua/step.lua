@@ -9,7 +9,8 @@
 -- then other settles, 8 each: verb, tag, entry, job id, ordering key, what, why, envelope
 --   c completed (what: result blob or '')      r retry (what: delay_ms, why: error line)   z snooze (what: delay_ms)
 --   l release (what: '1' when it is a suspect)  d dead (what: info, why: "fingerprint reason") x cancelled (why: reason)
--- Returns  {status, lost entries, {tag, rows, ...}, now_ms, paused until (-1 no, 0 until resumed), next due ms, drain, epoch}
+-- Returns  {status, lost entries, {tag, rows, ...}, now_ms, paused until (-1 no, 0 until resumed), next due ms, drain, epoch,
+--           pause "until;since;reason" or ''}
 --          'ok'; 'again' for a re-send: same lost list, rows = everything pending for this worker (adopt the unknown);
 --          'stale' for a call older than the last: nothing done
 -- Fence    XACK of an entry that was reclaimed or released answers 0: it is reported lost and nothing else is done for it
@@ -24,20 +25,20 @@ if not meta[1] then -- first use, or meta is gone: find the streams that are sti
   reserve(16)
   epoch = call('HGET', P .. 'meta', 'epoch')
 end
-local paused = -1
+local paused, pause = -1, meta[2] or ''
 if meta[2] then
   paused = tonumber(string.match(meta[2], '^(%d+)'))
   if paused > 0 and paused <= T then -- a timed pause that is over
     call('HDEL', P .. 'meta', 'paused')
     tell('resumed', '', 'timed pause ended')
-    paused = -1
+    paused, pause = -1, ''
   end
 end
 local gate = tonumber(meta[6] or 0)
 if meta[4] then
   local last, refused = string.match(meta[4], '^(%d+)|(.*)$')
   last = tonumber(last)
-  if no < last then return { 'stale', {}, {}, T, paused, 0, 0, epoch } end
+  if no < last then return { 'stale', {}, {}, T, paused, 0, 0, epoch, '' } end
   if no == last then -- its reply was lost: answer again from the pending list
     local lost, rows = {}, {}
     for e in refused:gmatch('[^,]+') do lost[#lost + 1] = e end
@@ -53,7 +54,7 @@ if meta[4] then
         rows[#rows + 1] = got
       end
     end
-    return { 'again', lost, rows, T, paused, 0, 0, epoch }
+    return { 'again', lost, rows, T, paused, 0, 0, epoch, pause }
   end
 end
 -- settles ------------------------------------------------------------------------------------------------------------
@@ -248,4 +249,4 @@ if gate > T and paused < 0 then paused = gate end
 if got > 0 and want > 0 then rang = false end -- the streams are empty again, nobody need wake
 rang = rang or sooner
 ring()
-return { 'ok', lost, rows, T, paused, next_due(), drain, epoch }
+return { 'ok', lost, rows, T, paused, next_due(), drain, epoch, pause }
