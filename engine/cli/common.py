@@ -6,6 +6,7 @@ Heavy imports (rich, the client, the store) are made inside functions, so that `
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -239,12 +240,8 @@ def parse_rate(text: str) -> float:
     Raises:
         BadInput: it is none, or not over 0.
     """
-    number, _, unit = text.strip().partition("/")
-    per = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}.get(unit)
-    try:
-        rate = float(number) / per if per else 0.0
-    except ValueError:
-        rate = 0.0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(?:/([smh]))?", text.strip())
+    rate = float(found[1]) / {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]] if found else 0.0
     if not 0 < rate < float("inf"):
         raise BadInput(f"--rate {text!r} is no rate: write 50/s, 600/m or 1000/h")
     return rate
