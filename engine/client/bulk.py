@@ -22,6 +22,9 @@ from .views import counted
 BITE = 50
 """Jobs a call: what keeps the scripts under 2 ms."""
 
+REQUEUE_BITE = 25
+"""Jobs a requeue: it costs most a job, up to 40 us on Redis 7."""
+
 RECORDS = 200
 """Records a call of a clean."""
 
@@ -135,7 +138,7 @@ class Bulk(Acting):
         return sums.view()
 
     async def _requeue_paced(self, queue: str, rows: list[JobRow], rate: float, sums: _Sum) -> None:
-        step = max(1, min(BITE, int(rate / 4)))  # several bites a second, so that a low rate is even
+        step = max(1, min(REQUEUE_BITE, int(rate / 4)))  # several bites a second, so that a low rate is even
         for start in range(0, len(rows), step):
             began_mono = self._clock.mono()
             ids = [row.id for row in rows[start : start + step]]

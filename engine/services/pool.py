@@ -24,6 +24,7 @@ from .caller import Caller
 from .desk import Desk
 from .holdings import Holdings
 from .outage import Outage
+from .outbox import Outbox
 from .runner import Runner
 from .settling import Settler
 from .slot import Slot
@@ -87,7 +88,7 @@ class Pool:
             threads=self.concurrency,
             server_now_ms=self.server_now_ms,
         )
-        self._settles = Settles()
+        self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
         self._ready: deque[Claim] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -114,7 +115,7 @@ class Pool:
     @property
     def is_idle(self) -> bool:
         """True when nothing is held and the last look found nothing."""
-        return not self._held and not self._hungry and not len(self._settles)
+        return not self._held and not self._hungry and not len(self._outbox)
 
     def server_now_ms(self) -> int:
         """The server's clock as of the last reply, carried on by our monotonic clock; exact to a round trip."""
@@ -173,8 +174,8 @@ class Pool:
     async def _steps(self) -> None:
         while not self._gone:
             # a call that settles anyway also asks: handing a key over may have made the next job runnable
-            want = max(self._want(), 0) if self._hungry or len(self._settles) else 0
-            if len(self._settles) or want > 0:
+            want = max(self._want(), 0) if self._hungry or len(self._outbox) else 0
+            if len(self._outbox) or want > 0:
                 await self._step(want)
             elif self._stopping and not self._held:
                 return
@@ -216,34 +217,35 @@ class Pool:
 
     async def _step(self, want: int) -> None:
         """Send what finished, ask for `want`, take the answer in."""
-        settles, self._settles = self._settles, Settles()
-        promised, self._promised = self._promised, {}
+        settles = self._outbox.take()
         self._settler.pour(settles)
         if want > 0:
             self._hungry = False
         answer = await self._caller.send(settles, want)
         if answer is not None:
-            self._accept(answer.reply, answer.settles, promised, want, answer.sent_mono)
+            self._accept(answer.reply, answer.settles, want, answer.sent_mono)
 
     def _drop(self, lost: set[str]) -> None:
         """Another server process answers, and these leases did not come along: nothing may be settled for them."""
-        self._settles = self._settles.without(lost)
+        self._outbox.drop(lost)
         for claim in [self._held[entry] for entry in lost if entry in self._held]:
             if claim.phase is Phase.ENDED:
                 self._held.pop(claim.entry)
+                self._promised.pop(claim.entry, None)
                 self._report_lost(claim)
             else:
                 self._interrupt(claim, "lost")
 
-    def _accept(self, reply: StepReply, settles: Settles, promised: dict[str, Event], want: int, sent_mono: float) -> None:
+    def _accept(self, reply: StepReply, settles: Settles, want: int, sent_mono: float) -> None:
         self._clock_base = (reply.now_ms, self._clock.mono())
         self._paused_until_ms = reply.paused_until_ms
         lost = set(reply.lost)
         for claim in settles.claims:
             self._held.pop(claim.entry, None)
+            event = self._promised.pop(claim.entry, None)
             if claim.entry in lost:
                 self._report_lost(claim)
-            elif (event := promised.get(claim.entry)) is not None:
+            elif event is not None:
                 self._events.emit(event)
         if self._epoch and reply.epoch != self._epoch and reply.status == "ok":
             what = "the queue's data was replaced or flushed; what was in flight is refused, new jobs run"
@@ -279,7 +281,7 @@ class Pool:
                 claim = Claim.read(self.spec.name, tag, entry, value, sent_mono)
             except BadPayload as error:
                 claim = self._held[entry] = Claim.unreadable(self.spec.name, tag, entry, value, sent_mono)
-                self._promise(claim, self._settler.bury_unread(self._settles, claim, error, "?"))
+                self._promise(claim, self._settler.bury_unread(self._outbox.fill(), claim, error, "?"))
                 continue
             self._held[entry] = claim
             if claim.is_suspect:
@@ -313,21 +315,18 @@ class Pool:
                     continue
                 self._running += 1
                 try:
-                    await self._runner.run(claim, slot, self._filling, self._promise)
+                    await self._runner.run(claim, slot, self._outbox.fill, self._promise)
                 except Exception as error:  # noqa: BLE001 - a fault of ours must end neither the slot nor the queue
                     self._fault(claim, error)
                 finally:
                     self._running -= 1
-                if len(self._settles) >= FLUSH:
+                if len(self._outbox) >= FLUSH:
                     await self._clock.sleep(0)
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
                 return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
-
-    def _filling(self) -> Settles:
-        return self._settles
 
     def _promise(self, claim: Claim, event: Event | None) -> None:
         """A claim's run is over; `event` is true once its settle is accepted."""
@@ -347,7 +346,7 @@ class Pool:
 
     def _give_back(self, claim: Claim) -> None:
         self.released += 1
-        self._promise(claim, self._settler.release(self._settles, claim))
+        self._promise(claim, self._settler.release(self._outbox.fill(), claim))
 
     def _interrupt(self, claim: Claim, why: Told) -> None:
         if claim.told is not None or claim.phase is Phase.ENDED:

@@ -74,7 +74,7 @@ class ActVerbs(Verbs):
         return text(await self._run("hasten", queue, job_id)) == "done"
 
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> int:
-        """Give dead jobs a fresh set of attempts at the end of the line; how many of them were dead. At most 50 a call.
+        """Give dead jobs a fresh set of attempts at the end of the line; how many of them were dead. At most 25 a call.
 
         Raises:
             StoreFull: at maxmemory; none of them moved.

@@ -11,15 +11,19 @@ from typing import Any
 
 from .claim import Claim
 
-DoneRecord = tuple[str, str, int, int, int] | tuple[str, str, int, int, int, str]
-"""Job id, name, attempt, started at ms (server's clock), ran for ms; and its entry id when that is not the job's id, because
-refused settles are listed by entry."""
+DoneRecord = tuple[Any, ...]
+"""Job id, name, attempt, started at ms (server's clock), ran for ms; then, of a job that was re-added: its entry id (refused
+settles are listed by entry), and the attempts and stalls before. Read by `pages.Ran`."""
+
+
+HEAVY = 3
+"""Weight of a settle that writes rows or hands a key over, against a plain completion's 1 (measured: up to 2.9)."""
 
 
 class Settles:
     """Endings on their way to the store."""
 
-    __slots__ = ("_groups", "_metrics", "_others", "claims", "done")
+    __slots__ = ("_groups", "_metrics", "_others", "claims", "done", "weight")
 
     def __init__(self) -> None:
         self.claims: list[Claim] = []
@@ -28,6 +32,8 @@ class Settles:
         self._groups: dict[str, list[Claim]] = {}
         self._others: list[tuple[str, Claim, Any, str, bytes | str]] = []
         self._metrics: dict[str, int] = {}
+        self.weight = 0
+        """What it costs the server, in plain completions."""
 
     def __len__(self) -> int:
         return len(self.claims)
@@ -42,6 +48,7 @@ class Settles:
     def complete(self, claim: Claim) -> None:
         """Completed, with nothing to keep."""
         self.claims.append(claim)
+        self.weight += HEAVY if claim.is_marked else 1
         group = self._groups.get(claim.tag)
         if group is None:
             self._groups[claim.tag] = [claim]
@@ -74,12 +81,14 @@ class Settles:
 
     def _other(self, verb: str, claim: Claim, what: Any, why: str, envelope: bytes | str) -> None:
         self.claims.append(claim)
+        self.weight += HEAVY
         self._others.append((verb, claim, what, why, envelope))
 
     def without(self, entries: Set[str]) -> Settles:
         """The same, less what is lost: nothing may be settled for an entry that another owner has."""
         kept = Settles()
         kept._metrics = self._metrics
+        kept.weight = self.weight
         kept.claims = [c for c in self.claims if c.entry not in entries]
         ids = {c.id for c in kept.claims}
         kept.done = [d for d in self.done if d[0] in ids]

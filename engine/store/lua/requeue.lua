@@ -1,7 +1,7 @@
 #!lua
 -- requeue: dead jobs get a fresh set of attempts and join the end of the line (of their key too).
 -- KEYS[1]  prefix    keys.prefix(queue)
--- ARGV[1]  gap       ARGV[2]  now_ms    then job ids (50 a call keep it under 2 ms)
+-- ARGV[1]  gap       ARGV[2]  now_ms    then job ids (25 a call keep it under 2 ms)
 -- Returns  how many of them were dead and are back
 -- Errors   OOM at maxmemory before any write (no allow-oom flag, as for enqueue)
 -- Atomic   all of them; a second call finds none dead

@@ -180,6 +180,10 @@ class Crew:
 
         return await until(ask, lambda starts: len(starts) >= times, timeout)
 
+    async def ends(self) -> list[Line]:
+        """Every end of a handler so far."""
+        return self.journal.ends()
+
     async def told(self, n: int = 0, timeout: float = 10.0) -> Line:
         """Wait until the handler of job `n` was told to stop."""
 
