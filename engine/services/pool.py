@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import BadPayload
-from ..events import DataLoss, Event, Events, LeaseLost, ServiceFailed
+from ..events import DataLoss, Event, Events, LeaseLost, QueuePaused, QueueResumed, ServiceFailed
 from ..masking import mask_text
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
@@ -98,6 +98,7 @@ class Pool:
         self._epoch = ""
         self._clock_base = (0, 0.0)
         self._paused_until_ms = -1
+        self._pause = ""
         self._stopping = False
         self._gone = False
         self.released = 0
@@ -239,6 +240,8 @@ class Pool:
     def _accept(self, reply: StepReply, settles: Settles, want: int, sent_mono: float) -> None:
         self._clock_base = (reply.now_ms, self._clock.mono())
         self._paused_until_ms = reply.paused_until_ms
+        if reply.status == "ok" and reply.pause != self._pause:
+            self._tell_pause(reply.pause)
         lost = set(reply.lost)
         for claim in settles.claims:
             self._held.pop(claim.entry, None)
@@ -265,6 +268,17 @@ class Pool:
         self._holdings.ended()
         if self._on_due is not None and reply.next_due_ms:
             self._on_due(reply.next_due_ms, reply.now_ms)
+
+    def _tell_pause(self, pause: str) -> None:
+        self._pause = pause
+        until, _, rest = pause.partition(";")
+        if pause:
+            reason = mask_text(rest.partition(";")[2])
+            self._events.emit(
+                QueuePaused(queue=self.spec.name, reason=reason, until_ms=int(until) or None, at_ms=self._clock.now_ms())
+            )
+        else:
+            self._events.emit(QueueResumed(queue=self.spec.name, at_ms=self._clock.now_ms()))
 
     def _end_solo(self) -> None:
         """The suspect has ended, or another worker has taken it: everybody may claim again."""
