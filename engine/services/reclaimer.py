@@ -30,7 +30,7 @@ class Reclaimer(Service):
         self._worker = worker
         self._grace = grace
         self._cursors: dict[str, str] = {}
-        self._in_grace = False
+        self._in_grace: bool | None = None
 
     def status(self) -> str:
         """Whether it is in its grace."""
@@ -42,7 +42,8 @@ class Reclaimer(Service):
             self._spec.name, self._worker, self._spec.lease_ms, self._spec.stall_limit, self._cursors, grace=self._grace
         )
         self._cursors = done.cursors
-        if done.moved or done.buried or done.in_grace != self._in_grace:
+        grace_began = done.in_grace and self._in_grace is False  # a worker that starts into one was not there for the outage
+        if done.moved or done.buried or grace_began:
             self._events.emit(
                 JobsReclaimed(
                     queue=self._spec.name, moved=done.moved, buried=done.buried, grace=done.in_grace, at_ms=self._clock.now_ms()

@@ -18,6 +18,7 @@ import msgspec
 from ..errors import words
 from ..job import AttemptRecord
 from ..masking import mask_text
+from ..store.rows import Death
 
 MAX_MESSAGE, MAX_TRACEBACK = 2_000, 16_384
 """Characters kept; the end of a long traceback is the interesting part."""
@@ -26,20 +27,6 @@ _ENGINE = str(Path(__file__).resolve().parent.parent)
 _LIBRARY = (str(Path(msgspec.__file__).resolve().parent.parent), sys.prefix, sys.base_prefix)
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class DeadInfo(msgspec.Struct, frozen=True):
-    """What the dead-letter queue knows of a job besides its envelope."""
-
-    type: str
-    message: str
-    traceback: str
-    fingerprint: str
-    reason: str
-    history: tuple[AttemptRecord, ...]
-    worker: str
-    organization_id: str | None
-    died_at_ms: int
 
 
 def error_line(error: BaseException) -> str:
@@ -76,7 +63,7 @@ def dead_info(
     """Everything kept of a death, packed, and its fingerprint."""
     text = "".join(traceback.format_exception(error)).encode("utf-8", "replace").decode()
     print_ = fingerprint(error)
-    info = DeadInfo(
+    info = Death(
         type=type(error).__name__,
         message=mask_text(words(error))[:MAX_MESSAGE],
         traceback=mask_text(text)[-MAX_TRACEBACK:],
