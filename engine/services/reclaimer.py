@@ -31,6 +31,7 @@ class Reclaimer(Service):
         self._grace = grace
         self._cursors: dict[str, str] = {}
         self._in_grace: bool | None = None
+        self._told_grace = False
 
     def status(self) -> str:
         """Whether it is in its grace."""
@@ -42,11 +43,17 @@ class Reclaimer(Service):
             self._spec.name, self._worker, self._spec.lease_ms, self._spec.stall_limit, self._cursors, grace=self._grace
         )
         self._cursors = done.cursors
-        grace_began = done.in_grace and self._in_grace is False  # a worker that starts into one was not there for the outage
-        if done.moved or done.buried or grace_began:
+        # a worker that starts into a grace was not there for the outage, and tells neither its beginning nor its end
+        turned = done.in_grace != self._told_grace and (self._told_grace or self._in_grace is False)
+        if done.moved or done.buried or turned:
+            self._told_grace = done.in_grace
             self._events.emit(
                 JobsReclaimed(
-                    queue=self._spec.name, moved=done.moved, buried=done.buried, grace=done.in_grace, at_ms=self._clock.now_ms()
+                    queue=self._spec.name,
+                    moved=done.moved,
+                    buried=done.buried,
+                    grace=done.in_grace,
+                    at_ms=self._clock.now_ms(),
                 )
             )
         self._in_grace = done.in_grace
