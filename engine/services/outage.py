@@ -23,6 +23,7 @@ class Outage:
         self._changed = False
         self._since: float | None = None
         self._told = False
+        self._told_why = False
 
     def __repr__(self) -> str:
         return f"<Outage {'none' if self._since is None else f'{self._clock.mono() - self._since:.1f} s'}>"
@@ -43,13 +44,15 @@ class Outage:
             self._events.emit(StoreDown(error=mask_text(str(error)), at_ms=self._clock.now_ms()))
         if tries <= 1:
             return
+        pause = DENIED_PAUSE if isinstance(error, StoreDenied) else min(FIRST_PAUSE * 2 ** min(tries - 2, 10), LONGEST_PAUSE)
         if self._revive is not None and isinstance(error, StoreUnreachable):
             try:
                 await self._revive()
-                return
+                pause = FIRST_PAUSE
             except EngineError as reason:
-                self._events.emit(StoreDown(error=mask_text(str(reason)), at_ms=self._clock.now_ms()))
-        pause = DENIED_PAUSE if isinstance(error, StoreDenied) else min(FIRST_PAUSE * 2 ** min(tries - 2, 10), LONGEST_PAUSE)
+                if not self._told_why:
+                    self._told_why = True
+                    self._events.emit(StoreDown(error=mask_text(str(reason)), at_ms=self._clock.now_ms()))
         await self._clock.sleep(pause * (0.5 + self._clock.random()))
 
     def met(self, server: str) -> None:
@@ -65,4 +68,4 @@ class Outage:
         if self._told:
             away = self._clock.mono() - self._since
             self._events.emit(StoreUp(seconds_away=away, same_server=same_server, at_ms=self._clock.now_ms()))
-        self._since, self._told = None, False
+        self._since, self._told, self._told_why = None, False, False
