@@ -314,6 +314,26 @@ async def test_a_foreign_type_where_nothing_depends_on_it_stops_nothing(store: R
     await restore()
 
 
+async def test_a_foreign_type_at_one_jobs_line_or_notes_costs_no_other_job_anything(store: RedisStore, queue: str) -> None:
+    keyed, follower = await enqueue(store, queue, 2, ordering_key="k")
+    plain, noted = await enqueue(store, queue, 2)
+    hand = Hand(store, queue)
+    claims = {c.id: c for c in await hand.claim(3)}
+    restore = [await usurp(store, queue, suffix) for suffix in ("line:k", f"notes:{noted}")]
+    hand.settles.complete(claims[keyed])
+    hand.settles.complete(claims[plain])
+    hand.settles.complete_with(claims[noted], b"\x01")
+    assert (await hand.step()).lost == []
+    counts = await store.counts(queue)
+    assert (counts.completed, counts.blocked, counts.difference) == (3, 1, 0)
+    for put_back in restore:
+        await put_back()
+    assert await states(store, queue, [keyed, plain, noted, follower]) == ["completed"] * 3 + ["blocked"]
+    await enqueue(store, queue, ordering_key="k")  # takes the free key, and hands it to who was left in the line
+    await hand.complete(*await hand.claim())
+    assert await states(store, queue, [follower]) == ["waiting"]
+
+
 async def test_a_flag_to_cancel_is_obeyed_at_every_way_back_and_is_gone_after_every_end(store: RedisStore, queue: str) -> None:
     hand = Hand(store, queue)
     for how, state in {

@@ -155,7 +155,7 @@ for i = b, #ARGV, 8 do
       if verb == 'c' then
         completed = completed + 1
         if what ~= '' then
-          call('HSET', P .. 'notes:' .. id, 'result', what)
+          try('HSET', P .. 'notes:' .. id, 'result', what) -- nor is the type of this one: the job is done all the same
           call('ZADD', P .. 'noted', fmt(T), id)
         end
       else

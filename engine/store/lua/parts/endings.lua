@@ -13,7 +13,7 @@ local function record_cancelled(id, env, why)
   tell('cancelled', id, why)
 end
 local function let_notes_go(id, ttl) -- notes of an ended job stay for a while; the sweeper drops them
-  if call('ZADD', P .. 'noted', 'XX', 'CH', fmt(T + ttl), id) == 1 then call('HSET', P .. 'notes:' .. id, 'ended', fmt(T)) end
+  if call('ZADD', P .. 'noted', 'XX', 'CH', fmt(T + ttl), id) == 1 then try('HSET', P .. 'notes:' .. id, 'ended', fmt(T)) end
 end
 local function announce(id, outcome) -- somebody may wait for this ending (handle.result)
   if call('HDEL', P .. 'flags', 'w' .. id) == 1 then

@@ -41,8 +41,8 @@ end
 local function handovers(keys) -- the holders of these keys have left for good: next in line each, or the key is free
   local ids, of, free = {}, {}, {}
   for _, key in ipairs(keys) do
-    local id = call('LPOP', P .. 'line:' .. key)
-    if id then
+    local id = try('LPOP', P .. 'line:' .. key) -- its type is not looked at before: there is one for each key
+    if type(id) == 'string' then
       ids[#ids + 1] = id
       of[#of + 1] = key
       of[#of + 1] = id
