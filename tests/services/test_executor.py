@@ -147,6 +147,18 @@ async def test_the_time_limit_of_one_attempt_does_not_reach_into_the_next(bench:
     assert await bench.run(longer, 5) == Returned("done")
 
 
+async def test_a_timer_that_fires_after_its_attempt_cancels_nobody() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    slot = Slot(task, asyncio.get_running_loop())
+    slot.begin(0.0)
+    slot.end()
+    slot._fire()
+    assert not slot.expired
+    assert task.cancelling() == 0
+    slot.close()
+
+
 async def test_a_plain_function_runs_in_a_thread_and_the_loop_goes_on(bench: Bench) -> None:
     loop_thread = threading.get_ident()
     answer = threading.Event()

@@ -103,6 +103,7 @@ class Slow(RedisStore):
 
 
 async def test_a_due_time_heard_while_it_asks_is_not_lost(store: RedisStore, queue: str, fake: FakeClock) -> None:
+    await enqueue(store, queue, delay_ms=HOUR)
     slow = Slow(store)
     service = promoter(slow, queue, fake)
     service.hear(1000, 1000)  # something is due: the pass asks

@@ -15,19 +15,19 @@ def reclaimer(store: RedisStore, queue: str, events: Events, *, grace: bool = Fa
     return Reclaimer(declared, store, worker="r", clock=Clock(), events=events, grace=grace)
 
 
-async def test_forty_dead_entries_behind_a_hundred_and_twenty_live_ones_are_reached(store: RedisStore, queue: str) -> None:
-    await enqueue(store, queue, 100)
-    await enqueue(store, queue, 60)
+async def test_dead_entries_behind_more_live_ones_than_one_look_covers_are_reached(store: RedisStore, queue: str) -> None:
+    for _ in range(5):
+        await enqueue(store, queue, 92)
     alive, gone = Hand(store, queue, "alive"), Hand(store, queue, "gone")
-    await alive.claim(100)
-    await alive.claim(20)
+    for _ in range(5):
+        await alive.claim(84)  # 420: a bite of 40 looks at 400 entries from its cursor
     await gone.lapse(*await gone.claim(40))
     service = reclaimer(store, queue, Events(Clock()))
     moved = 0
-    for _ in range(8):
+    for _ in range(4):
         moved += (await service.run_once()).moved
     assert moved == 40
-    assert (await store.counts(queue)).active == 120
+    assert (await store.counts(queue)).active == 420
 
 
 async def test_a_pass_that_did_something_is_told_and_an_empty_one_is_not(store: RedisStore, queue: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from engine.store.redis_store import RedisStore
 from tests.support.factory import Hand, Now, at_time, enqueue, raw, spec, states
 from tests.support.recorder import Recorder
 
+_hands = itertools.count()
+
 
 def sweeper(store: RedisStore, queue: str, events: Events | None = None, **fields: Any) -> Sweeper:
     return Sweeper(spec(queue, **fields), store, clock=Clock(), events=events or Events(Clock()))
@@ -22,7 +25,7 @@ def sweeper(store: RedisStore, queue: str, events: Events | None = None, **field
 
 async def finish(store: RedisStore, queue: str, n: int, *, dead: int = 0) -> list[str]:
     ids = await enqueue(store, queue, n + dead)
-    hand = Hand(store, queue, f"finisher-{len(ids)}")
+    hand = Hand(store, queue, f"finisher-{next(_hands)}")
     for i in range(n + dead):
         (claim,) = await hand.claim()
         await (hand.complete(claim) if i < n else hand.bury(claim))

@@ -23,9 +23,16 @@ async def test_a_timed_pause_ends_by_itself_to_the_millisecond(store: RedisStore
     assert (await store.counts(queue)).paused is None
 
 
-async def test_a_pause_without_end_says_so(store: RedisStore, queue: str) -> None:
-    await store.pause(queue, "why")
-    assert (await Hand(store, queue).step(want=1)).paused_until_ms == 0
+async def test_a_pause_without_end_says_so_and_why(store: RedisStore, queue: str) -> None:
+    hand = Hand(store, queue)
+    assert (await hand.step(want=1)).pause == ""
+    await store.pause(queue, "token; revoked")
+    for reply in (await hand.step(want=1), await hand.again()):
+        assert reply.paused_until_ms == 0
+        assert reply.pause.startswith("0;")
+        assert reply.pause.endswith(";token; revoked")
+    await store.resume(queue)
+    assert (await hand.step(want=1)).pause == ""
 
 
 async def test_settles_promotions_and_enqueues_go_on_while_a_queue_is_paused(store: RedisStore, queue: str) -> None:
