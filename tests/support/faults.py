@@ -65,6 +65,9 @@ class Proxy:
         self._passing.set()
         self._links: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._keep: Matches | None = None
+        self.kept: list[bytes] = []
+        """Requests that `keep` asked for, as they came."""
         self.delay = 0.0
         """Seconds by which each reply is late."""
 
@@ -91,6 +94,19 @@ class Proxy:
         made = Cut(matches, when, every, times)
         self._cuts.append(made)
         return made
+
+    def keep(self, matches: Matches) -> None:
+        """Keep a copy of matching requests from now on."""
+        self._keep = matches
+
+    async def replay(self, request: bytes) -> bytes:
+        """Send the server an old copy of a request, as one that sat in a buffer; the beginning of its answer."""
+        reader, writer = await self._dial()
+        writer.write(request)
+        answer = await reader.read(1 << 16)
+        writer.close()
+        await writer.wait_closed()
+        return answer
 
     def swallow(self) -> None:
         """From now on nothing passes, in either direction, and nobody is told."""
@@ -144,6 +160,8 @@ class Proxy:
             nonlocal dropping
             while True:
                 command, raw = await _read_command(reader)
+                if self._keep is not None and self._keep(command):
+                    self.kept.append(raw)
                 await self._passing.wait()
                 struck = next((cut for cut in self._cuts if cut.hits(command)), None)
                 if struck is not None and struck.when == "before":

@@ -84,6 +84,29 @@ async def test_requests_held_up_in_the_network_are_done_once_when_they_arrive_la
         await assert_each_ended_once(crew, [handle.id for handle in handles])
 
 
+async def test_an_old_copy_of_a_call_does_nothing(config: Config) -> None:
+    """It asked for jobs, and there are jobs: done now, it would claim them for a worker that does not know."""
+    async with Proxy(config.url) as proxy, Crew(config) as crew:
+        proxy.keep(calls("step"))
+        await crew.start(url=proxy.url, concurrency=2)
+        gate = crew.gate()
+        ids = []
+        for n in range(2):  # one after the other, so that each is claimed by a call of its own
+            ids.append(await crew.job("gate", n=n, gate=gate))
+            await crew.started(n)
+        ids += [handle.id for handle in await crew.add(*numbered(10, first=2))]
+        before = await crew.counts()
+        old_ones = {one for one in proxy.kept if one != proxy.kept[-1]}
+        assert old_ones
+        for old in old_ones:
+            assert b"stale" in await proxy.replay(old)
+        after = await crew.counts()
+        assert (after.waiting, after.active) == (before.waiting, before.active) == (10, 2)
+        crew.open(gate)
+        await crew.all_ended()
+        await assert_each_ended_once(crew, ids)
+
+
 async def test_acts_of_operators_whose_reply_was_lost_take_effect_once(config: Config) -> None:
     async with Proxy(config.url) as proxy, Crew(msgspec.structs.replace(config, url=proxy.url)) as crew:
         client = crew.app.client
