@@ -45,8 +45,8 @@ class Executor:
             slot.end()
         if slot.expired:  # also when it swallowed its cancellation, or turned it into an error of its own
             ending = TimedOut(timeout)
-        if slot.expired or claim.told is not None:
-            slot.forgive()
+        if slot.task.cancelling():
+            await slot.forgive()
         return ending
 
     def _resources_of(self, handler: HandlerSpec) -> dict[str, object]:
@@ -68,7 +68,7 @@ class Executor:
         except asyncio.CancelledError:
             if claim.told is not None or slot.expired:
                 return Asked() if claim.told == "cancel" else Stopped()
-            if slot.task.cancelling():
+            if slot.is_over():
                 raise
             return Raised(HandlerCancelled("the handler ended with a cancellation that nobody asked for"))
         except SystemExit as error:

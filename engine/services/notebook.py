@@ -52,7 +52,7 @@ class Notebook:
 
     def log(self, line: str) -> None:
         """Keep a line soon. Called on the loop, or from a handler's thread."""
-        self._lines.append(mask_text(line)[:MAX_LINE].encode("utf-8", "replace"))
+        self._lines.append(mask_text(line[: 2 * MAX_LINE])[:MAX_LINE].encode("utf-8", "replace"))
         if self._writer is None or self._writer.done():
             try:
                 self._writer = asyncio.get_running_loop().create_task(self._write_lines())

@@ -22,6 +22,7 @@ from ..store.settles import Settles
 from ..store.work import StepReply
 from .caller import Caller
 from .desk import Desk
+from .executor import HandlerCancelled
 from .holdings import Holdings
 from .outage import Outage
 from .outbox import Outbox
@@ -315,9 +316,15 @@ class Pool:
     async def _place(self) -> None:
         task = asyncio.current_task()
         assert task is not None, "slots run as tasks of the pool"
-        slot = Slot(task, asyncio.get_running_loop())
+        slot = Slot(task, asyncio.get_running_loop(), lambda: self._gone)
         try:
-            await self._serve(slot)
+            while not self._gone:
+                try:
+                    await self._serve(slot)
+                except asyncio.CancelledError:
+                    if self._gone:
+                        raise
+                    await slot.forgive()  # a handler's own doing, come late: the slot goes on
         finally:
             slot.close()
 
@@ -330,6 +337,10 @@ class Pool:
                 self._running += 1
                 try:
                     await self._runner.run(claim, slot, self._outbox.fill, self._promise)
+                except asyncio.CancelledError:
+                    if not self._gone:
+                        self._fault(claim, HandlerCancelled("a cancellation of the handler's own making came after it"))
+                    raise
                 except Exception as error:  # noqa: BLE001 - a fault of ours must end neither the slot nor the queue
                     self._fault(claim, error)
                 finally:

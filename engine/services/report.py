@@ -21,7 +21,8 @@ from ..masking import mask_text
 from ..store.rows import Death
 
 MAX_MESSAGE, MAX_TRACEBACK = 2_000, 16_384
-"""Characters kept; the end of a long traceback is the interesting part."""
+"""Characters kept; the end of a long traceback is the interesting part. Texts are cut to twice that before they are masked, which
+costs about 2 us a character: an exception with megabytes to say must not stand on the event loop."""
 
 _ENGINE = str(Path(__file__).resolve().parent.parent)
 _LIBRARY = (str(Path(msgspec.__file__).resolve().parent.parent), sys.prefix, sys.base_prefix)
@@ -31,7 +32,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def error_line(error: BaseException) -> str:
     """`Type: message`, masked, one line, bounded."""
-    message = mask_text(words(error)).strip()
+    message = mask_text(words(error)[: 2 * MAX_MESSAGE]).strip()
     first = message.splitlines()[0] if message else ""
     return f"{type(error).__name__}: {first}"[:500] if first else type(error).__name__
 
@@ -46,7 +47,7 @@ def _own_frames(trace: TracebackType | None) -> list[str]:
 
 def fingerprint(error: BaseException) -> str:
     """Twelve hex digits, equal for failures with the same cause."""
-    where = _own_frames(error.__traceback__) or [_NUMBERS.sub("#", mask_text(words(error)))]
+    where = _own_frames(error.__traceback__) or [_NUMBERS.sub("#", mask_text(words(error)[:MAX_MESSAGE]))]
     text = "|".join([type(error).__qualname__, *where])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -61,11 +62,11 @@ def dead_info(
     now_ms: int,
 ) -> tuple[bytes, str]:
     """Everything kept of a death, packed, and its fingerprint."""
-    text = "".join(traceback.format_exception(error)).encode("utf-8", "replace").decode()
+    text = "".join(traceback.format_exception(error))[-2 * MAX_TRACEBACK :].encode("utf-8", "replace").decode()
     print_ = fingerprint(error)
     info = Death(
         type=type(error).__name__,
-        message=mask_text(words(error))[:MAX_MESSAGE],
+        message=mask_text(words(error)[: 2 * MAX_MESSAGE])[:MAX_MESSAGE],
         traceback=mask_text(text)[-MAX_TRACEBACK:],
         fingerprint=print_,
         reason=reason,

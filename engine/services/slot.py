@@ -8,16 +8,20 @@ when it fires before the limit of the attempt that runs then, which for jobs sho
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 
 class Slot:
     """A place of a pool. `begin` before an attempt, `end` after it."""
 
-    __slots__ = ("_deadline", "_loop", "_timer", "expired", "task")
+    __slots__ = ("_deadline", "_loop", "_timer", "expired", "is_over", "task")
 
-    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, is_over: Callable[[], bool]) -> None:
         self.task = task
+        self.is_over = is_over
+        """True once the pool ends its slots: then, and only then, a cancellation is meant for the slot itself."""
         self.expired = False
         """True when the attempt's time was up and its handler was cancelled for it."""
         self._loop = loop
@@ -41,10 +45,13 @@ class Slot:
         """The attempt has ended; the timer stays for the next."""
         self._deadline = None
 
-    def forgive(self) -> None:
-        """Every cancellation so far was for the attempt that has ended: the next one's handler must not answer for it."""
-        while self.task.cancelling():
+    async def forgive(self) -> None:
+        """Every cancellation so far was for the attempt that has ended, or of its handler's own making: the next one's handler
+        must not answer for it, nor the slot."""
+        while self.task.cancelling() and not self.is_over():
             self.task.uncancel()
+            with contextlib.suppress(asyncio.CancelledError):  # one that was asked for but not yet thrown in
+                await asyncio.sleep(0)  # noqa: TID251 - no time passes: it lets a pending cancellation come
 
     def close(self) -> None:
         """The slot is given up."""

@@ -25,13 +25,14 @@ class Bench:
     def __init__(self) -> None:
         self.executor = Executor({}, threads=2)
         self.claim = claim()
+        self.is_over = False
         self._orders: asyncio.Queue[tuple[HandlerSpec, float, asyncio.Future[Ending]]] = asyncio.Queue()
         self.task = asyncio.ensure_future(self._serve())
 
     async def _serve(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        slot = Slot(task, asyncio.get_running_loop())
+        slot = Slot(task, asyncio.get_running_loop(), lambda: self.is_over)
         try:
             while True:
                 spec, timeout, answer = await self._orders.get()
@@ -65,6 +66,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     yield made
+    made.is_over = True
     made.task.cancel()
     await asyncio.gather(made.task, return_exceptions=True)
 
@@ -150,13 +152,32 @@ async def test_the_time_limit_of_one_attempt_does_not_reach_into_the_next(bench:
 async def test_a_timer_that_fires_after_its_attempt_cancels_nobody() -> None:
     task = asyncio.current_task()
     assert task is not None
-    slot = Slot(task, asyncio.get_running_loop())
+    slot = Slot(task, asyncio.get_running_loop(), lambda: False)
     slot.begin(0.0)
     slot.end()
     slot._fire()
     assert not slot.expired
     assert task.cancelling() == 0
     slot.close()
+
+
+async def cancels_itself_and_waits(payload: Any) -> None:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]  # a handler runs in a task
+    await asyncio.sleep(0)
+
+
+async def cancels_itself_and_returns(payload: Any) -> str:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]  # likewise
+    return "done"
+
+
+async def test_a_handler_that_cancels_its_own_task_ends_its_attempt_and_not_its_slot(bench: Bench) -> None:
+    ending = await bench.run(cancels_itself_and_waits)
+    assert isinstance(ending, Raised)
+    assert isinstance(ending.error, HandlerCancelled)
+    assert await bench.run(cancels_itself_and_returns) == Returned("done")
+    assert bench.task.cancelling() == 0
+    assert isinstance(await bench.run(spontaneous), Raised)
 
 
 async def test_a_plain_function_runs_in_a_thread_and_the_loop_goes_on(bench: Bench) -> None:
@@ -289,6 +310,7 @@ async def test_the_end_of_the_slot_is_no_ending_of_an_attempt(bench: Bench) -> N
 
     answer = bench.begin(fn)
     await started.wait()
+    bench.is_over = True
     bench.task.cancel()  # nobody was told: the pool itself ends
     await asyncio.gather(bench.task, return_exceptions=True)
     assert bench.task.cancelled()
@@ -308,7 +330,7 @@ async def test_a_handler_gets_its_job_and_the_resources_it_names() -> None:
     resource, the_job = Resource(), job()
     task = asyncio.current_task()
     assert task is not None
-    slot = Slot(task, asyncio.get_running_loop())
+    slot = Slot(task, asyncio.get_running_loop(), lambda: False)
     held: Claim = claim()
     assert await Executor({Resource: resource}, 1).attempt(held, slot, handler(fn), 7, the_job, 5.0) == Returned(None)
     assert seen == [7, resource, the_job]

@@ -97,7 +97,9 @@ async def test_our_own_server_is_brought_back_instead_of_waiting() -> None:
     await clock.advance(1)
     await task
     assert revived == [True]
-    assert sum(clock.slept) < 0.1, "it is there again: no reason to wait long, though a breath, or a server that dies at once spins us"
+    assert sum(clock.slept) < 0.1, (
+        "it is there again: no reason to wait long, though a breath, or a server that dies at once spins us"
+    )
 
 
 async def test_a_server_that_cannot_be_brought_back_is_waited_for_and_said_why() -> None:

@@ -180,7 +180,7 @@ def test_a_hostile_text_of_200_kb_is_masked_in_linear_time(piece: str) -> None:
     seconds(1000)
     small = min(seconds(20_000) for _ in range(3))
     # Ten times the text: quadratic would be a hundred times as long. The floor keeps a noisy machine from failing this.
-    assert seconds(200_000) < max(small * 40, 0.5)
+    assert seconds(200_000) < max(small * 40, 2.0)
 
 
 # --- payloads --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,53 @@
+"""Handlers that do what no handler should: the pool goes on with all its slots."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from engine import Engine, Job
+from engine.store.redis_store import RedisStore
+from tests.support.running import running, until
+
+
+async def test_handlers_that_cancel_their_own_task_cost_no_slot(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+
+    @engine.queue(queue, concurrency=2, attempts=1).handler("work")
+    async def work(kind: str) -> str:
+        if kind != "ok":
+            asyncio.current_task().cancel()  # type: ignore[union-attr]  # a handler runs in a task
+        if kind == "wait":
+            await asyncio.sleep(0)
+        return kind
+
+    async with engine, running(engine):
+        rude = await work.enqueue_many(["wait", "wait", "wait", "return", "return", "return"])
+        good = await work.enqueue_many(["ok"] * 6)
+        assert [await handle.result(timeout=10) for handle in good] == ["ok"] * 6
+        counts = await until(lambda: store.counts(queue), lambda c: c.dead + c.completed == 12)
+        assert (counts.dead, counts.completed) == (3, 9), rude
+
+
+async def test_an_exception_with_megabytes_to_say_does_not_stand_on_the_loop(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+
+    @engine.queue(queue, attempts=1).handler("work")
+    async def work(megabytes: int, job: Job) -> None:
+        job.log("x" * megabytes * 1_000_000)
+        raise ValueError("5511987654321 " * (megabytes * 1_000_000 // 14))
+
+    async with engine, running(engine):
+        began = time.monotonic()
+        await work.enqueue(5)
+        await until(lambda: store.counts(queue), lambda c: c.dead == 1)
+        assert time.monotonic() - began < 2, "masking 5 MB takes some 9 s: it is cut first"
+        (row,) = (await store.dead(queue)).rows
+        assert row.death is not None
+        assert "987654" not in row.death.message
+        assert len(row.death.message) <= 2_000
