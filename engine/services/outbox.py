@@ -28,6 +28,11 @@ class Outbox:
         bites = self._bites
         return len(bites[0]) if len(bites) == 1 else sum(map(len, bites))
 
+    @property
+    def behind(self) -> int:
+        """Settles that can't go with the next call: while there are many, claiming more would only pile up more."""
+        return len(self) - len(self._bites[0])
+
     def __repr__(self) -> str:
         return f"<Outbox {len(self)} in {len(self._bites)} bites>"
 

@@ -206,7 +206,7 @@ class Pool:
             self._desk.hunger(queue, True)
             self._desk.deal()
             return min(self._desk.granted(queue) - len(self._held), BATCH)
-        return min(self.concurrency - self._running + self._ahead() - len(self._ready), BATCH)
+        return min(self.concurrency - self._running + self._ahead() - len(self._ready), BATCH - self._outbox.behind)
 
     def _ahead(self) -> int:
         """How many jobs beyond the free slots to hold."""

@@ -51,3 +51,24 @@ async def test_an_exception_with_megabytes_to_say_does_not_stand_on_the_loop(
         assert row.death is not None
         assert "987654" not in row.death.message
         assert len(row.death.message) <= 2_000
+
+
+async def test_what_has_ended_does_not_pile_up_faster_than_it_is_settled(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+    most = 0
+
+    @engine.queue(queue, concurrency=20).handler("work")
+    async def work(number: int) -> int:  # a kept result weighs three plain completions
+        nonlocal most
+        most = max(most, len(held))
+        return number
+
+    async with engine:
+        await work.enqueue_many(range(5_000))
+        async with running(engine) as worker:
+            await until(lambda: store.counts(queue), lambda c: c.active > 0)
+            held = worker.pools[queue]._held
+            await until(lambda: store.counts(queue), lambda c: c.completed == 5_000, timeout=30)
+    assert most <= 400, f"{most} held at once: prefetch (100) and two bites are expected, a backlog of ended jobs is not"

@@ -2,7 +2,7 @@
 -- renew: keep leases young, only where the caller still owns them.
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
--- ARGV[3]  worker    then pairs: tag, entry
+-- ARGV[3]  worker    then pairs: tag, entry; rising within a tag, 200 a call keep it under 2 ms
 -- Returns  {lost entries, ids asked to cancel}
 -- Atomic   check and claim are one step: XCLAIM alone checks no owner and would steal the entry back from its new one.
 --          Idempotent by nature; never FORCE
@@ -16,7 +16,7 @@ for i = 4, #ARGV, 2 do
 end
 for tag, entries in pairs(by_tag) do
   local stream, mine, keep = P .. 'ready:' .. tag, {}, {}
-  local pending = try('XPENDING', stream, 'w', '-', '+', '1000', me)
+  local pending = try('XPENDING', stream, 'w', entries[1], entries[#entries], '5000', me)
   for _, r in ipairs(pending.err and {} or pending) do mine[r[1]] = true end
   for _, e in ipairs(entries) do
     if mine[e] then keep[#keep + 1] = e else lost[#lost + 1] = e end

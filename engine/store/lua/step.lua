@@ -43,7 +43,7 @@ if meta[4] then
     local lost, rows = {}, {}
     for e in refused:gmatch('[^,]+') do lost[#lost + 1] = e end
     for tag in tags:gmatch('.') do
-      local pending = try('XPENDING', P .. 'ready:' .. tag, 'w', '-', '+', '1000', me)
+      local pending = try('XPENDING', P .. 'ready:' .. tag, 'w', '-', '+', '5000', me)
       if not pending.err and #pending > 0 then
         local got = {}
         for _, r in ipairs(pending) do
