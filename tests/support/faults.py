@@ -1,4 +1,4 @@
-"""Faults on purpose: a proxy in front of the server that cuts, delays or swallows, and a store that fails a chosen verb.
+"""Faults on purpose: a proxy in front of the server that cuts, swallows or repeats, and a store that fails a chosen verb.
 
 The proxy reads requests command by command, so a fault can be aimed at one script: cut before it is passed on (it did not
 happen), cut after it was answered (it happened, the reply is lost: the fault that finds bugs), or nothing passes for a while.
@@ -7,14 +7,12 @@ happen), cut after it was answered (it happened, the reply is lost: the fault th
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from engine.errors import StoreError
 from engine.store.redis_store import RedisStore
@@ -68,8 +66,6 @@ class Proxy:
         self._keep: Matches | None = None
         self.kept: list[bytes] = []
         """Requests that `keep` asked for, as they came."""
-        self.delay = 0.0
-        """Seconds by which each reply is late."""
 
     def __repr__(self) -> str:
         return f"<Proxy {len(self._links)} links, {'passing' if self._passing.is_set() else 'a hole'}>"
@@ -149,8 +145,6 @@ class Proxy:
         async def back() -> None:
             while data := await up_reader.read(1 << 16):
                 answered.set()
-                if self.delay:
-                    await asyncio.sleep(self.delay)
                 await self._passing.wait()
                 if not dropping:
                     writer.write(data)
@@ -222,10 +216,3 @@ class FaultyStore(RedisStore):
 
         setattr(self, verb, faulty)
         return lambda: failed
-
-
-def socket_of(url: str) -> Path:
-    """The socket file of a `unix://` address."""
-    parts = urlsplit(url)
-    assert parts.scheme == "unix", f"{url} is no unix socket (db {parse_qs(parts.query)})"
-    return Path(os.fspath(unquote(parts.path)))

@@ -197,8 +197,3 @@ def numbered(count: int, *plan: str, first: int = 0, seconds: float = 0.0, keys:
     """So many jobs with the same plan, their keys taken in turn."""
     in_turn = list(keys)
     return [Script(n=first + i, plan=plan or ("ok",), seconds=seconds, key=in_turn[i % len(in_turn)]) for i in range(count)]
-
-
-def since(line: Line) -> float:
-    """Seconds since that line was written."""
-    return time.monotonic() - line.mono

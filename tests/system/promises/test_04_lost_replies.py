@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import State
-from tests.support.faults import Proxy, calls
+from engine import State, StoreUnanswered, StoreUnreachable
+from tests.support.faults import FaultyStore, Proxy, calls
+from tests.support.running import running, until
 from tests.support.worker_main import Config, Script
 
 from .checks import assert_each_ended_once, rows
@@ -105,6 +106,26 @@ async def test_an_old_copy_of_a_call_does_nothing(config: Config) -> None:
         crew.open(gate)
         await crew.all_ended()
         await assert_each_ended_once(crew, ids)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("verb", ["step", "promote", "reclaim"])
+async def test_a_verb_that_fails_three_times_is_asked_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch, verb: str, after: bool
+) -> None:
+    """In this process, so that every kind of error can be given: here that nothing was sent, or that no answer came."""
+    monkeypatch.setattr("engine.connection.RedisStore", FaultyStore)
+    async with Crew(config) as crew:
+        assert isinstance(crew.store, FaultyStore)
+        error = StoreUnanswered("no answer") if after else StoreUnreachable("not sent")
+        failed = crew.store.fail(verb, error, times=3, after=after)
+        async with running(crew.app):
+            handles = await crew.add(*numbered(20, "fail", "ok"))
+            counts = await crew.all_ended()
+            await until(crew.counts, lambda _: failed() == 3)
+        assert (counts.completed, counts.stalled, counts.retried) == (20, 0, 20)
+        assert len(crew.journal.starts()) == 40
+        await assert_each_ended_once(crew, [handle.id for handle in handles])
 
 
 async def test_acts_of_operators_whose_reply_was_lost_take_effect_once(config: Config) -> None:
