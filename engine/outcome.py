@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
-from .errors import AttemptTimeout, ConfigError, words
+from .errors import AttemptTimeout, ConfigError, LeaseLost, StoreError, words
+
+STORE_TROUBLE_MS = 5_000
+"""A handler that met our own trouble with the server (full, away) comes again after this, attempt given back: the job did nothing
+wrong. A policy for StoreError overrides it."""
 
 
 class Outcome(Exception):
@@ -220,6 +224,10 @@ def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome |
             return Release(pause=words(meaning if meaning.reason else error))
         case Discard():
             return Bury(error, "discarded")
+    if meaning is None and isinstance(error, LeaseLost):
+        return Release()  # refused by the fence in any case
+    if meaning is None and isinstance(error, StoreError):
+        return Wait(STORE_TROUBLE_MS, words(error))
     if attempt >= rules.attempts:
         return Bury(error, "attempts used up")
     if isinstance(meaning, Retry) and meaning.after is not None:

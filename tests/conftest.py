@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,10 @@ from engine.embedded import EmbeddedServer
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
 from tests.support.laws import assert_conserved
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # started with `&` from a script: what we start would ignore Ctrl-C as well, and some tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,7 +31,6 @@ class Notebook:
 
         Raises:
             LeaseLost: the entry is no longer ours.
-            StoreFull: the server is at maxmemory.
         """
         claim = self._claim
         kept = await self._store.link.patient(

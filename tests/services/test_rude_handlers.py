@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from engine import Engine, Job
+from engine import Engine, Job, StoreFull
 from engine.store.redis_store import RedisStore
 from tests.support.running import running, until
 
@@ -72,3 +72,25 @@ async def test_what_has_ended_does_not_pile_up_faster_than_it_is_settled(
             held = worker.pools[queue]._held
             await until(lambda: store.counts(queue), lambda c: c.completed == 5_000, timeout=30)
     assert most <= 400, f"{most} held at once: prefetch (100) and two bites are expected, a backlog of ended jobs is not"
+
+
+async def test_trouble_with_our_own_server_costs_a_job_no_attempt(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+    full = True
+
+    @engine.queue(queue, attempts=1).handler("work")
+    async def work(number: int) -> int:
+        if full:
+            raise StoreFull("at maxmemory", code="OOM")
+        return number
+
+    async with engine, running(engine):
+        handle = await work.enqueue(7)
+        await until(lambda: store.counts(queue), lambda c: c.scheduled == 1)
+        full = False
+        await store.hasten(queue, handle.id.partition("/")[2])
+        assert await handle.result(timeout=10) == 7
+        counts = await store.counts(queue)
+        assert (counts.snoozed, counts.dead) == (1, 0)

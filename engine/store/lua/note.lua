@@ -1,11 +1,10 @@
-#!lua
+#!lua flags=allow-oom
 -- note: an active job keeps something: progress, a log line, a step's result. Fenced: only the attempt that holds the lease.
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  worker    ARGV[4]  tag    ARGV[5]  entry    ARGV[6]  job id
 -- ARGV[7]  field (progress, step:<name>, log)    ARGV[8]  value    ARGV[9]  most log lines kept
 -- Returns  1 written, 0 lease lost (write nothing more)
--- Errors   OOM at maxmemory before any write
 -- Atomic   owner check and write are one step; the same value again changes nothing (a repeated log line repeats)
 -- Used by  RedisStore.note
 --@use base
