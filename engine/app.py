@@ -225,4 +225,6 @@ class Engine:
 
 
 def _ms(value: float | str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ConfigError(f"{shown(value)} is no duration: give seconds, or text like '10s'", setting="duration")
     return int((parse_duration(value) if isinstance(value, str) else value) * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -48,19 +49,15 @@ class QueueSpec:
     def __post_init__(self) -> None:
         check_queue(self.name)
         checks = (
-            (isinstance(self.priority, int) and 1 <= self.priority <= 9, "priority", "a whole number from 1 (first) to 9 (last)"),
-            (isinstance(self.concurrency, int) and 1 <= self.concurrency <= 1000, "concurrency", "a whole number from 1 to 1000"),
-            (
-                isinstance(self.rules.attempts, int) and 1 <= self.rules.attempts <= 1000,
-                "attempts",
-                "a whole number from 1 to 1000",
-            ),
-            (0 < self.timeout <= 7 * 86_400, "timeout", "seconds above 0, at most 7 days"),
-            (1000 <= self.lease_ms <= 3_600_000, "lease", "seconds from 1 to 3600"),
-            (isinstance(self.stall_limit, int) and 0 <= self.stall_limit <= 100, "stall_limit", "a whole number from 0 to 100"),
-            (self.keep_completed >= 0, "keep_completed", "a number of jobs, 0 or more"),
-            (self.max_payload >= 1, "max_payload", "bytes, 1 or more"),
-            (self.max_waiting >= 0, "max_waiting", "a number of jobs, 0 for no limit"),
+            (_within(self.priority, 1, 9), "priority", "a whole number from 1 (first) to 9 (last)"),
+            (_within(self.concurrency, 1, 1000), "concurrency", "a whole number from 1 to 1000"),
+            (_within(self.rules.attempts, 1, 1000), "attempts", "a whole number from 1 to 1000"),
+            (_within(self.timeout, 0.001, 7 * 86_400, float), "timeout", "seconds above 0, at most 7 days"),
+            (_within(self.lease_ms, 1000, 3_600_000), "lease", "seconds from 1 to 3600"),
+            (_within(self.stall_limit, 0, 100), "stall_limit", "a whole number from 0 to 100"),
+            (_within(self.keep_completed, 0), "keep_completed", "a number of jobs, 0 or more"),
+            (_within(self.max_payload, 1), "max_payload", "bytes, 1 or more"),
+            (_within(self.max_waiting, 0), "max_waiting", "a number of jobs, 0 for no limit"),
         )
         for ok, setting, rule in checks:
             if not ok:
@@ -190,6 +187,12 @@ class HandlerSpec:
                 setting="handler",
             )
         return wanted
+
+
+def _within(value: object, least: float, most: float = math.inf, kind: type = int) -> bool:
+    """A number of that kind (an int is a float too; a bool is no number) between the bounds."""
+    kinds = (int, float) if kind is float else (int,)
+    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
 
 
 def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -50,8 +50,10 @@ class Slot:
         must not answer for it, nor the slot."""
         while self.task.cancelling() and not self.is_over():
             self.task.uncancel()
-            with contextlib.suppress(asyncio.CancelledError):  # one that was asked for but not yet thrown in
-                await asyncio.sleep(0)  # noqa: TID251 - no time passes: it lets a pending cancellation come
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._loop.call_soon(_end, turn)
+            with contextlib.suppress(asyncio.CancelledError):  # one that was asked for but not yet thrown in comes now
+                await turn
 
     def close(self) -> None:
         """The slot is given up."""
@@ -69,3 +71,8 @@ class Slot:
         self._deadline = None
         self.expired = True
         self.task.cancel()
+
+
+def _end(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

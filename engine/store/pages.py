@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ..errors import BadInput
 from ..job import AttemptRecord, State
 from ..keys import GROUP, prefix
 from .base import Verbs, text
@@ -166,9 +167,21 @@ class PageVerbs(Verbs):
         return low
 
     async def _blocked(self, queue: str, cursor: str, limit: int) -> Page:
-        """In no order. A page may hold more than `limit`: a small hash answers whole."""
-        after, found = await self.link.call("HSCAN", prefix(queue) + "blocked", cursor or "0", "COUNT", limit, queue=queue)
-        rows = [job_row(queue, State.BLOCKED, value, job_id) for job_id, value in pairs(found).items()]
+        """A small hash answers HSCAN whole, whatever COUNT says: it is shown by id, the cursor is the last id shown. A big one is
+        shown in the scan's order, and a page may hold a few more than `limit`."""
+        at, _, last = (cursor or "0").partition("+")
+        if not at.isdigit() or (last and not all(part.isdigit() for part in last.split("-"))):
+            raise BadInput(f"cursor {cursor!r} is none that a page of blocked jobs gave: begin without a cursor")
+        after, found = await self.link.call("HSCAN", prefix(queue) + "blocked", at, "COUNT", limit, queue=queue)
+        jobs = pairs(found)
+        is_whole = at == "0" and text(after) == "0"
+        ids = sorted(jobs, key=id_order) if is_whole else list(jobs)
+        if last and is_whole:
+            ids = [job_id for job_id in ids if id_order(job_id) > id_order(last)]
+        shown = ids[:limit] if is_whole else ids
+        rows = [job_row(queue, State.BLOCKED, jobs[job_id], job_id) for job_id in shown]
+        if is_whole:
+            return Page(rows, f"0+{shown[-1]}" if len(shown) < len(ids) else "")
         return Page(rows, "" if text(after) == "0" else text(after))
 
     # --- dead, completed, cancelled --------------------------------------------------------------------------------------
