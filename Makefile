@@ -3,6 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 RUN_FOR ?=
+# most tests wait for leases and processes rather than compute: three at a time fill two cores
+SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
@@ -39,15 +41,15 @@ check: setup-dev ## lint, types, import contracts; Lua headers are tests/test_ho
 	@$(BIN)/pytest -q -p no:cacheprovider tests/test_house.py
 
 test: check ## everything CI runs: checks, the suite on the embedded Valkey, and on Redis where redis-server is installed
-	@$(BIN)/pytest -n 2 --server valkey
-	@if command -v redis-server >/dev/null; then $(BIN)/pytest -n 2 --server redis tests/store tests/services tests/system/promises; \
+	@$(BIN)/pytest $(SPREAD) --server valkey
+	@if command -v redis-server >/dev/null; then $(BIN)/pytest $(SPREAD) --server redis tests/store tests/services tests/system/promises; \
 	else echo "redis-server is not installed: the second leg, on Redis 7, was left out (apt-get install redis-server)"; fi
 
 test-fast: setup-dev ## the suite without real time and real processes
-	@$(BIN)/pytest -n 2 -m 'not slow'
+	@$(BIN)/pytest $(SPREAD) -m 'not slow'
 
 test-redis: setup-dev ## the store's part of the suite on Debian's Redis
-	@$(BIN)/pytest -n 2 --server redis tests/store tests/services tests/system/promises
+	@$(BIN)/pytest $(SPREAD) --server redis tests/store tests/services tests/system/promises
 
 test-all: test ## the same as test
 

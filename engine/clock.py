@@ -24,6 +24,10 @@ class Clock:
         """Monotonic seconds of this process; only differences mean anything."""
         return time.monotonic()
 
+    def cpu(self) -> float:
+        """Seconds of processor time this process has used; only differences mean anything."""
+        return time.process_time()
+
     async def sleep(self, seconds: float) -> None:
         """Suspend the calling coroutine; 0 yields once."""
         await asyncio.sleep(seconds)

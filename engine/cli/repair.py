@@ -100,6 +100,8 @@ def clean(
         if one not in names:
             misuse(f"--state {one!r} can't be cleaned: {', '.join(names)}")
     states = tuple(names[one] for one in (state or ["completed", "cancelled"]))
+    if age.strip().replace(".", "", 1).isdigit():
+        misuse(f"--age {age} has no unit: {age}d, {age}h or {age}s?")  # seven seconds meant as seven days would drop nearly all
     age_seconds = seconds(age, "--age") or 0.0
 
     async def act(client: Client) -> BulkView:

@@ -25,6 +25,9 @@ TICK = 0.25
 BLOCKED = 1.0
 """Seconds the loop may be away before it is told: a handler that computes so long should be a plain `def`, run in a thread."""
 
+FROZEN = "nowhere: the whole process stood still (stopped, suspended, or starved of processor time)"
+LOCKED = "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls"
+
 _ENGINE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -74,6 +77,7 @@ class LeaseKeeper:
         self._pinged_mono = 0.0
         self._told = False
         self._last_tick = 0.0
+        self._last_cpu = 0.0
         self._begun = threading.Event()
         self._failed_passes = 0
         self.renewals = 0
@@ -106,7 +110,7 @@ class LeaseKeeper:
         loop = asyncio.get_running_loop()
         self._leave = lambda: loop.call_soon_threadsafe(leaving.set)
         self._begun.set()
-        self._last_tick = self._clock.mono()
+        self._last_tick, self._last_cpu = self._clock.mono(), self._clock.cpu()
         try:
             while not leaving.is_set():
                 self._watch_loop()
@@ -160,12 +164,13 @@ class LeaseKeeper:
 
     def _watch_loop(self) -> None:
         now = self._clock.mono()
+        cpu = self._clock.cpu()
         gap, self._last_tick = now - self._last_tick, now
+        used, self._last_cpu = cpu - self._last_cpu, cpu
         if gap > TICK + BLOCKED:
-            # this thread was held up as well: something kept the interpreter lock (a big regex, a C call)
-            self._reports.blocked(
-                gap, "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls"
-            )
+            # this thread was held up as well: nothing ran, or something kept the interpreter lock
+            self._reports.blocked(gap, FROZEN if used < gap / 4 else LOCKED)
+            self._pinged_mono, self._told = 0.0, False  # the loop is only catching up
         if self._pinged_mono and now - self._pinged_mono > BLOCKED and not self._told:
             self._told = True
             self._reports.blocked(now - self._pinged_mono, self._where())

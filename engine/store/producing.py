@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import StoreError, StoreRefused
+from ..errors import StoreRefused
 from ..keys import prefix, registry
 from .base import Verbs, text
 
@@ -73,16 +73,6 @@ class ProducingVerbs(Verbs):
         if state == "waiting":
             return state, text(reply[1]), b""
         return state, "", reply[1] if len(reply) > 1 else b""
-
-    async def ping_seconds(self, clock_mono: float) -> float:
-        """Seconds one PING took, counted from `clock_mono`."""
-        await self.link.call("PING")
-        return self._clock.mono() - clock_mono
-
-
-def is_full(error: StoreError) -> bool:
-    """True for the refusal of a queue at its `max_waiting`."""
-    return isinstance(error, StoreRefused) and error.code == "FULL"
 
 
 def settled_key(queue: str) -> str:

@@ -37,11 +37,6 @@ class Wire:
     def __repr__(self) -> str:
         return f"<Wire {self._where} {'up' if self._connection else 'down'}>"
 
-    @property
-    def is_up(self) -> bool:
-        """True after a call that went well; the server may have gone since."""
-        return self._connection is not None
-
     async def call(self, *args: Any, timeout: float | None = None) -> Any:
         """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own.
 

@@ -12,7 +12,7 @@ from engine.errors import StoreFull, StoreRefused
 from engine.job import State
 from engine.keys import prefix
 from engine.store.base import text
-from engine.store.producing import Enqueued, Entry, is_full
+from engine.store.producing import Enqueued, Entry
 from engine.store.redis_store import RedisStore
 from tests.support.factory import HOUR, Hand, Now, at_time, body, enqueue, raw, states, usurp
 
@@ -97,7 +97,7 @@ async def test_a_call_that_would_pass_the_limit_is_refused_whole(store: RedisSto
     )
     with pytest.raises(StoreRefused, match="3 jobs wait, at most 4 may") as caught:
         await store.enqueue(queue, "p", 2, [Entry(body())] * 2, 4)
-    assert is_full(caught.value)
+    assert caught.value.code == "FULL"
     assert (await store.counts(queue)).enqueued == 3
     await store.enqueue(queue, "p", 2, [Entry(body())], 4)  # a refused number may be used again
     assert (await store.counts(queue)).enqueued == 4

@@ -37,7 +37,7 @@ def test_a_burst_does_what_there_is_and_leaves(engine: Cli) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_drains_at_a_signal(engine: Cli, number: int) -> None:
-    engine.enqueue(seconds=0.5)
+    engine.enqueue(seconds=4)  # each look is a command of its own: on a busy machine a short job would be over between two
     worker = engine.start("run")
     until(engine.counts, lambda now: now["active"] == 1)
     code, said = ended(worker, number)

@@ -18,7 +18,9 @@ end
 if ARGV[3] == 'pause' then
   call('HSET', P .. 'meta', 'paused', (ms > 0 and fmt(T + ms) or '0') .. ';' .. fmt(T) .. ';' .. ARGV[5])
   tell('paused', '', ARGV[5])
-  return was and 0 or 1
+  local old_till, old_reason = string.match(was or '', '^(%d+);%d+;(.*)$')
+  local same = old_reason == ARGV[5] and (old_till == '0') == (ms == 0)
+  return same and ms == 0 and 0 or 1
 end
 if not was then return 0 end
 call('HDEL', P .. 'meta', 'paused')
