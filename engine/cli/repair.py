@@ -186,7 +186,7 @@ def _paused_answer(views: list[PauseView], *, as_json: bool) -> ExitCode:
             answer_json(view)
             continue
         until = f" until {view.until}" if view.until else ""
-        already = "" if view.changed else " (it was already)"
+        already = "" if view.changed else " (as it was)"
         answer(f"{view.queue} {'is paused' + until if view.paused else 'is running'}{already}")
     return ExitCode.DONE
 

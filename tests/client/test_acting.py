@@ -88,7 +88,8 @@ async def test_an_unreadable_dead_entry_is_deleted_not_requeued(client: Client, 
 async def test_pause_and_resume_say_whether_anything_changed(client: Client, queue: str) -> None:
     (first,) = await client.pause(queue, "maintenance", for_seconds=3600)
     (second,) = await client.pause(queue, "maintenance")
-    assert (first.changed, second.changed) == (True, False)
+    (third,) = await client.pause(queue, "maintenance")
+    assert (first.changed, second.changed, third.changed) == (True, True, False), "another end time is a change"
     assert first.until is not None
     assert second.until is None
     assert [view.changed for view in [*await client.resume(queue), *await client.resume(queue)]] == [True, False]

@@ -100,7 +100,8 @@ async def test_requeue_gives_dead_jobs_a_fresh_start_once(store: RedisStore, que
 async def test_a_paused_queue_gives_nothing_until_it_is_resumed(store: RedisStore, queue: str) -> None:
     await enqueue(store, queue)
     assert await store.pause(queue, "token; revoked")
-    assert not await store.pause(queue, "token; revoked again")
+    assert not await store.pause(queue, "token; revoked")
+    assert await store.pause(queue, "token; revoked again"), "another reason is a change"
     pause = (await store.counts(queue)).paused
     assert pause is not None
     assert (pause.until_ms, pause.reason) == (0, "token; revoked again")
