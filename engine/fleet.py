@@ -79,6 +79,15 @@ def run(main: object) -> bool:
     return bool(uvloop.run(main))  # type: ignore[arg-type]  # likewise
 
 
+def _drain_with_parent() -> None:
+    """In a worker process before it starts: SIGTERM when the fleet's process is gone, or nobody would stop it ever again."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
 def run_processes(command: Sequence[str], processes: int, *, burst: bool) -> int:
     """Run `command` (one worker) in so many processes, and bring back each that dies. 0 when all ended well.
 
@@ -101,7 +110,7 @@ def run_processes(command: Sequence[str], processes: int, *, burst: bool) -> int
 
         async def keep(place: int) -> bool:
             while True:
-                child = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+                child = await asyncio.create_subprocess_exec(*command, start_new_session=True, preexec_fn=_drain_with_parent)
                 children[place] = child
                 if stopping.is_set():
                     child.send_signal(signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_several_processes_share_the_work_and_end_together(engine: Cli) -> None:
     done = engine("run", "--processes", "2", "--burst")
     assert done.code == 0, done.err
     assert engine.counts()["completed"] == 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_workers_do_not_outlive_the_process_that_would_stop_them(engine: Cli) -> None:
+    fleet = engine.start("run", "--processes", "2")
+    workers = until(lambda: engine("workers", "--json").lines, lambda lines: len(lines) == 2)
+    fleet.kill()
+    fleet.communicate(timeout=30)
+    until(lambda: [w for w in workers if Path(f"/proc/{w['pid']}").exists()], lambda alive: not alive)
 
 
 def test_reload_starts_again_when_a_file_changes(engine: Cli) -> None:
