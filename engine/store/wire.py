@@ -47,12 +47,7 @@ class Wire:
         """
         sent = False
         try:
-            connection = self._connection
-            if connection is None:
-                async with asyncio.timeout(self._timeout):
-                    connection = await self._dial()
-                    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
-                self._connection = connection
+            connection = self._connection or await self._connect()
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
                 sent = True
                 await connection.send_command(*args, check_health=False)
@@ -69,6 +64,17 @@ class Wire:
                 error.add_note(SENT)
             await self.drop()
             raise
+
+    async def _connect(self) -> AbstractConnection:
+        async with asyncio.timeout(self._timeout):
+            connection = await self._dial()
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
+            except BaseException:  # cut off between the socket and its greeting, redis-py leaves the socket open
+                await connection.disconnect(nowait=True)
+                raise
+        self._connection = connection
+        return connection
 
     async def run(self, name: str, prefix: str, *args: Any) -> Any:
         """Run a script by its SHA, loading it when the server does not have it (first use, SCRIPT FLUSH, restart)."""

@@ -125,17 +125,17 @@ class Proxy:
             link.cancel()
         await asyncio.gather(*links, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.current_task()
-        assert link is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.ensure_future(self._link(reader, writer))
         self._links.add(link)
+        link.add_done_callback(self._links.discard)
+        link.add_done_callback(lambda _: writer.close())  # not in the link: one that is cut before it ran would never close
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._serve(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
             return  # cut, by us or by either side: what the proxy is for
-        finally:
-            self._links.discard(link)
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await self._dial()
