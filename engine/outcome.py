@@ -16,6 +16,9 @@ from .errors import AttemptTimeout, ConfigError, LeaseLost, StoreError, words
 STORE_TROUBLE_MS = 5_000
 """A handler that met our own trouble with the server (full, away) comes again after this, attempt given back: the job did nothing
 wrong. A policy for StoreError overrides it."""
+MOST_REASON = 500
+"""Characters of a reason that are kept: it goes into the job's history, the queue's pause and a log line. `decide` cuts to twice
+that, whoever writes it down masks and cuts again: so half a phone number at the cut is not taken for something else."""
 
 
 class Outcome(Exception):
@@ -217,17 +220,17 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
 def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome | Backoff | None, random: float) -> Next:
     match meaning:
         case Snooze():
-            return Wait(_ms(meaning.after), words(meaning if meaning.reason else error))
+            return Wait(_ms(meaning.after), words(meaning if meaning.reason else error)[: 2 * MOST_REASON])
         case RateLimited():
-            return Wait(_ms(meaning.after), words(error), meaning.scope)
+            return Wait(_ms(meaning.after), words(error)[: 2 * MOST_REASON], meaning.scope)
         case PauseQueue():
-            return Release(pause=words(meaning if meaning.reason else error))
+            return Release(pause=words(meaning if meaning.reason else error)[: 2 * MOST_REASON])
         case Discard():
             return Bury(error, "discarded")
     if meaning is None and isinstance(error, LeaseLost):
         return Release()  # refused by the fence in any case
     if meaning is None and isinstance(error, StoreError):
-        return Wait(STORE_TROUBLE_MS, words(error))
+        return Wait(STORE_TROUBLE_MS, words(error)[: 2 * MOST_REASON])
     if attempt >= rules.attempts:
         return Bury(error, "attempts used up")
     if isinstance(meaning, Retry) and meaning.after is not None:

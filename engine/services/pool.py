@@ -305,10 +305,12 @@ class Pool:
                 self._give_back(claim)
             else:
                 self._ready.append(claim)
-        for _ in range(min(len(self._ready), len(self._idle))):
+        to_wake = len(self._ready)
+        while to_wake and self._idle:
             future = self._idle.popleft()
-            if not future.done():
+            if not future.done():  # done: its slot was cancelled while idle, by a handler's doing, and waits with another by now
                 future.set_result(None)
+                to_wake -= 1
         return taken
 
     # --- slots -------------------------------------------------------------------------------------------------------

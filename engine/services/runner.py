@@ -10,7 +10,8 @@ from ..declared import HandlerSpec, QueueSpec
 from ..errors import BadPayload, StoreError, UnknownHandler
 from ..events import Event, Events, HandlerUnknown, JobStarted
 from ..job import Body, Job
-from ..outcome import Asked, Release, Rules, Wait, decide
+from ..masking import mask_text
+from ..outcome import MOST_REASON, Asked, Release, Rules, Wait, decide
 from ..store.claim import Claim, Phase
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
@@ -123,7 +124,7 @@ class Runner:
             return
         next_ = decide(job.attempt, rules, ending, self._clock.random())
         if isinstance(next_, Release) and next_.pause is not None:
-            reason = next_.pause
+            reason = mask_text(next_.pause)[:MOST_REASON]
             await self._store.link.patient(lambda: self._store.pause(self._spec.name, reason, 0), timeout=None)
         elif isinstance(next_, Wait) and next_.scope == "queue":
             delay_ms = next_.delay_ms

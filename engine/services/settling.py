@@ -9,7 +9,8 @@ from ..declared import HandlerSpec, QueueSpec
 from ..errors import BadPayload, JobError
 from ..events import Event, Events, JobCancelled, JobCompleted, JobDied, JobReleased, JobRetried, JobSnoozed
 from ..job import AttemptRecord, Body, Job, encode_payload
-from ..outcome import Bury, Cancel, Complete, Next, Release, TryAgain, Wait
+from ..masking import mask_text
+from ..outcome import MOST_REASON, Bury, Cancel, Complete, Next, Release, TryAgain, Wait
 from ..store.claim import Claim
 from ..store.settles import Settles
 from .meter import Meter
@@ -81,11 +82,12 @@ class Settler:
                 settles.retry(claim, delay_ms, error_line(error), claim.repacked(attempt=job.attempt + 1, body=body))
                 return JobRetried(**about, attempt=job.attempt, delay_ms=delay_ms, error=error_line(error))
             case Wait(delay_ms, reason):
+                reason = mask_text(reason)[:MOST_REASON]
                 body = self._with_record(claim, job, started, now, "snooze", reason)
                 settles.snooze(claim, delay_ms, claim.repacked(body=body))
                 return JobSnoozed(**about, attempt=job.attempt, delay_ms=delay_ms, reason=reason)
             case Release(pause):
-                body = self._with_record(claim, job, started, now, "released", pause or "worker stopped")
+                body = self._with_record(claim, job, started, now, "released", mask_text(pause or "worker stopped")[:MOST_REASON])
                 settles.release(claim, claim.repacked(body=body))
                 return JobReleased(**about, attempt=job.attempt)
             case Cancel(reason):

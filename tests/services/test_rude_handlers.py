@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from engine import Engine, Job, StoreFull
+from engine import Engine, Job, Snooze, State, StoreFull
 from engine.store.redis_store import RedisStore
 from tests.support.running import running, until
 
@@ -94,3 +94,41 @@ async def test_trouble_with_our_own_server_costs_a_job_no_attempt(
         assert await handle.result(timeout=10) == 7
         counts = await store.counts(queue)
         assert (counts.snoozed, counts.dead) == (1, 0)
+
+
+async def test_a_cancellation_that_reaches_an_idle_slot_delays_no_later_job(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+
+    @engine.queue(queue, concurrency=1).handler("work")
+    async def work(number: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        if number == 0:
+            asyncio.get_running_loop().call_later(0.05, task.cancel)
+        return number
+
+    async with engine, running(engine):
+        assert await (await work.enqueue(0)).result(timeout=10) == 0
+        await asyncio.sleep(0.2)  # the cancellation comes to a slot that waits
+        for number in range(1, 4):
+            assert await (await work.enqueue(number)).result(timeout=5) == number
+
+
+async def test_a_reason_without_end_is_cut_and_masked(make_engine: Callable[..., Engine], store: RedisStore, queue: str) -> None:
+    engine = make_engine()
+
+    @engine.queue(queue).handler("work")
+    async def work(number: int) -> None:
+        raise Snooze(60, "5511987654321 " * 500_000)
+
+    async with engine, running(engine):
+        await work.enqueue(1)
+        began = time.monotonic()
+        await until(lambda: store.counts(queue), lambda c: c.scheduled == 1)
+        assert time.monotonic() - began < 2
+        (row,) = (await store.page(queue, State.SCHEDULED)).rows
+        assert row.body is not None
+        assert len(row.body.history[0].error) <= 500
+        assert "987654" not in row.body.history[0].error
