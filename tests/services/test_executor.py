@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -178,6 +179,17 @@ async def test_a_handler_that_cancels_its_own_task_ends_its_attempt_and_not_its_
     assert await bench.run(cancels_itself_and_returns) == Returned("done")
     assert bench.task.cancelling() == 0
     assert isinstance(await bench.run(spontaneous), Raised)
+
+
+async def test_a_limit_that_passed_while_the_process_stood_still_is_not_held_against_the_handler(bench: Bench) -> None:
+    async def fn(payload: Any) -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    answer = bench.begin(fn, 0.4)
+    await asyncio.sleep(0)
+    time.sleep(1.6)  # noqa: ASYNC251 - what SIGSTOP does to everything in the process
+    assert await asyncio.wait_for(answer, 5) == Returned("done")
 
 
 async def test_a_plain_function_runs_in_a_thread_and_the_loop_goes_on(bench: Bench) -> None:
