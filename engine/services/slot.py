@@ -12,14 +12,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-STOOD_STILL = 1.0
+STOOD_STILL = 0.25
 """Seconds by which a time limit may come late before that is held against the process and not against the handler."""
 
 
 class Slot:
     """A place of a pool. `begin` before an attempt, `end` after it."""
 
-    __slots__ = ("_deadline", "_extended", "_loop", "_timer", "expired", "is_over", "task")
+    __slots__ = ("_deadline", "_extended", "_loop", "_seconds", "_timer", "expired", "is_over", "task")
 
     def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, is_over: Callable[[], bool]) -> None:
         self.task = task
@@ -29,6 +29,7 @@ class Slot:
         """True when the attempt's time was up and its handler was cancelled for it."""
         self._loop = loop
         self._extended = False
+        self._seconds = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -38,6 +39,7 @@ class Slot:
     def begin(self, seconds: float) -> None:
         """An attempt starts that may run so long."""
         self.expired = self._extended = False
+        self._seconds = seconds
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._timer
         if timer is None or timer.when() > deadline:
@@ -74,10 +76,10 @@ class Slot:
             return
         late = self._loop.time() - self._deadline
         if late > STOOD_STILL and not self._extended:
-            # the loop stood still (a frozen process, somebody else's blocking): the handler could not use that time. Once only,
-            # because a handler that blocks the loop itself is late every time
+            # the loop stood still (a frozen process, somebody else's blocking): the handler could not use that time and gets its
+            # limit anew. Once only, because a handler that blocks the loop itself is late every time
             self._extended = True
-            self._deadline += 2 * late
+            self._deadline = self._loop.time() + self._seconds
             self._timer = self._loop.call_at(self._deadline, self._fire)
             return
         self._deadline = None

@@ -183,12 +183,13 @@ async def test_a_handler_that_cancels_its_own_task_ends_its_attempt_and_not_its_
 
 async def test_a_limit_that_passed_while_the_process_stood_still_is_not_held_against_the_handler(bench: Bench) -> None:
     async def fn(payload: Any) -> str:
-        await asyncio.sleep(0.2)
+        for _ in range(10):  # in steps: one long sleep would have passed while all stood still
+            await asyncio.sleep(0.03)
         return "done"
 
-    answer = bench.begin(fn, 0.4)
+    answer = bench.begin(fn, 0.5)
     await asyncio.sleep(0)
-    time.sleep(1.6)  # noqa: ASYNC251 - what SIGSTOP does to everything in the process
+    time.sleep(0.9)  # noqa: ASYNC251 - what SIGSTOP does to everything in the process
     assert await asyncio.wait_for(answer, 5) == Returned("done")
 
 
