@@ -8,8 +8,7 @@ may repeat any of them; redis-py's own retries are off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -64,32 +63,34 @@ class Link:
         """A wire of the caller's own, for calls that block; the caller drops it."""
         return Wire(lambda: self._address.dial(queue), self.where, self._timeout if timeout is None else timeout)
 
-    @asynccontextmanager
-    async def _wire(self, queue: str) -> AsyncIterator[Wire]:
-        if self._closed:
-            raise EngineClosed("the engine is closed: use it inside `async with engine`")
-        home = queue if self._address.is_cluster else ""
+    async def call(self, *args: Any, queue: str = "") -> Any:
+        """One command, once. Errors as `Wire.call`."""
         async with self._room:
-            free = self._free.setdefault(home, [])
-            if free:
-                wire = free.pop()
-            else:
-                wire = self.new_wire(queue)
-                self._wires.append(wire)
+            free, wire = self._take(queue)
             try:
-                yield wire
+                return await wire.call(*args)
             finally:
                 free.append(wire)
 
-    async def call(self, *args: Any, queue: str = "") -> Any:
-        """One command, once. Errors as `Wire.call`."""
-        async with self._wire(queue) as wire:
-            return await wire.call(*args)
-
     async def run(self, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once. Errors as `Wire.call`."""
-        async with self._wire(queue) as wire:
-            return await wire.run(name, prefix, *args)
+        async with self._room:
+            free, wire = self._take(queue)
+            try:
+                return await wire.run(name, prefix, *args)
+            finally:
+                free.append(wire)
+
+    def _take(self, queue: str) -> tuple[list[Wire], Wire]:
+        """A wire nobody uses, and where it goes back to."""
+        if self._closed:
+            raise EngineClosed("the engine is closed: use it inside `async with engine`")
+        free = self._free.setdefault(queue if self._address.is_cluster else "", [])
+        if free:
+            return free, free.pop()
+        wire = self.new_wire(queue)
+        self._wires.append(wire)
+        return free, wire
 
     async def patient(
         self,

@@ -159,34 +159,6 @@ class Inspection:
     """progress, result, ended, lines, log:<n>, step:<name>"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRow:
-    """A worker's last heartbeat for one queue."""
-
-    queue: str
-    worker: str
-    seen_ms: int
-    is_alive: bool
-    host: str = ""
-    pid: int = 0
-    started_at_ms: int = 0
-    concurrency: int = 0
-    names: tuple[str, ...] = ()
-    held: int = 0
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerRow:
-    """A worker's name in the group of one ready stream, as the server knows it; it outlives a killed worker."""
-
-    tag: str
-    worker: str
-    pending: int
-    idle_ms: int
-    """Since it last asked for anything"""
-
-
 class Heartbeat(msgspec.Struct, frozen=True):
     """What a worker says of itself in each heartbeat (msgpack map)."""
 
@@ -198,6 +170,26 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Handlers it knows"""
     held: int = 0
     version: str = ""
+
+
+class WorkerRow(Heartbeat, frozen=True, kw_only=True):
+    """A worker's last heartbeat for one queue: whose it is, and what it said."""
+
+    queue: str
+    worker: str
+    seen_ms: int
+    is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerRow:
+    """A worker's name in the group of one ready stream, as the server knows it; it outlives a killed worker."""
+
+    tag: str
+    worker: str
+    pending: int
+    idle_ms: int
+    """Since it last asked for anything"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,12 @@ def code_of(error: BaseException) -> str:
     for cls, code in known.items():
         if isinstance(error, cls):
             return code
-    first = str(error).split(" ", 1)[0]
+    text = _reason(error)
+    first = text.split(" ", 1)[0]
     if first.isupper() and first.isalpha():
         return first
     for code in ("OOM", "NOSCRIPT", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE", "NOPERM"):
-        if code in str(error):  # an error inside a script is wrapped: "... script: <sha>, on @user_script:1."
+        if code in text:  # an error inside a script is wrapped: "... script: <sha>, on @user_script:1."
             return code
     return ""
 
@@ -68,21 +69,22 @@ def translate(error: BaseException, *, sent: bool, where: str) -> StoreError:
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError)) or code in (
         "WRONGPASS",
         "NOAUTH",
+        "NOPERM",
     ):
-        return StoreDenied(f"{where} refused us: {error}. Check user, password and ACL", code=code)
+        return StoreDenied(f"{where} refused us: {_reason(error)}. Check user, password and ACL", code=code)
     if isinstance(error, rx.ResponseError) or code == "LOADING":
         if code == "OOM":
             return StoreFull(
                 f"{where} is at its maxmemory: nothing was added. Free memory or raise maxmemory, then repeat", code=code
             )
-        return StoreRefused(f"{where} refused: {_SENTENCES.get(code, str(error))}", code=code)
+        return StoreRefused(f"{where} refused: {_SENTENCES.get(code, _reason(error))}", code=code)
     if sent:
         return StoreUnanswered(f"{where} did not answer ({_reason(error)}): the request may have taken effect")
     return StoreUnreachable(f"{where} can't be reached ({_reason(error)}): is the server running, is REDIS_URL right?")
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).strip()
+    text = str(error).strip().removeprefix("ERR ")  # the code that says nothing
     return text if text else type(error).__name__
 
 

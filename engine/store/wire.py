@@ -1,8 +1,8 @@
 """Wire: one connection to the server, used by one caller at a time.
 
-redis-py's connection underneath (its parsers, TLS, auth), without its pool and its retries: those re-send writes whose
-reply was lost (measured: one XADD left two entries). A call that fails or is cancelled in the middle closes the connection,
-so no later call can read a reply that is not its own.
+redis-py opens the connection (TLS, auth, HELLO), `talk` speaks on it; redis-py's pool and retries are not used: those re-send
+writes whose reply was lost (measured: one XADD left two entries). A call that fails or is cancelled in the middle closes the
+connection, so no later call can read a reply that is not its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from ..errors import StoreError
 from .scripts import script
+from .talk import Talk
 from .translate import RECONNECT, code_of, translate
 
 Dial = Callable[[], Awaitable[AbstractConnection]]
@@ -33,9 +34,10 @@ class Wire:
         self._where = where
         self._timeout = timeout
         self._connection: AbstractConnection | None = None
+        self._talk: Talk | None = None
 
     def __repr__(self) -> str:
-        return f"<Wire {self._where} {'up' if self._connection else 'down'}>"
+        return f"<Wire {self._where} {'up' if self._talk else 'down'}>"
 
     async def call(self, *args: Any, timeout: float | None = None) -> Any:
         """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own.
@@ -47,11 +49,11 @@ class Wire:
         """
         sent = False
         try:
-            connection = self._connection or await self._connect()
-            async with asyncio.timeout(self._timeout if timeout is None else timeout):
-                sent = True
-                await connection.send_command(*args, check_health=False)
-                return await connection.read_response(disconnect_on_error=False)
+            talk = self._talk
+            if talk is None or talk.is_over:  # over: the server closed it while nothing was under way
+                talk = await self._connect()
+            sent = True
+            return await talk.ask(args, self._timeout if timeout is None else timeout)
         except rx.ResponseError as error:
             if code_of(error) in RECONNECT:
                 await self.drop()
@@ -65,16 +67,18 @@ class Wire:
             await self.drop()
             raise
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect(self) -> Talk:
+        await self.drop()
         async with asyncio.timeout(self._timeout):
             connection = await self._dial()
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
+                talk = Talk(connection)
             except BaseException:  # cut off between the socket and its greeting, redis-py leaves the socket open
                 await connection.disconnect(nowait=True)
                 raise
-        self._connection = connection
-        return connection
+        self._connection, self._talk = connection, talk
+        return talk
 
     async def run(self, name: str, prefix: str, *args: Any) -> Any:
         """Run a script by its SHA, loading it when the server does not have it (first use, SCRIPT FLUSH, restart)."""
@@ -89,6 +93,9 @@ class Wire:
 
     async def drop(self) -> None:
         """Close without waiting for anything; the next call connects anew."""
+        talk, self._talk = self._talk, None
         connection, self._connection = self._connection, None
+        if talk is not None:
+            talk.close()
         if connection is not None:
             await connection.disconnect(nowait=True)

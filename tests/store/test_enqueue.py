@@ -118,20 +118,6 @@ async def test_a_foreign_type_stops_a_call_before_its_first_write(store: RedisSt
     assert (counts.waiting, counts.blocked, counts.scheduled, counts.difference) == (3, 2, 1, 0)
 
 
-async def test_every_enqueue_rings_the_bell_unless_nothing_can_run(store: RedisStore, queue: str) -> None:
-    async def rung() -> str:
-        return (await store.last_ids(queue))["bell"]
-
-    heard = [await rung()]
-    await enqueue(store, queue, ordering_key="k")
-    heard.append(await rung())
-    await enqueue(store, queue, delay_ms=HOUR)  # it may be due before what the promoters sleep for
-    heard.append(await rung())
-    assert len(set(heard)) == 3
-    await enqueue(store, queue, ordering_key="k")
-    assert await rung() == heard[-1]
-
-
 async def test_ids_are_not_given_again_when_the_counter_went_back(store: RedisStore, queue: str) -> None:
     now = Now()
     timed = at_time(store, now)

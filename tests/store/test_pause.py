@@ -35,6 +35,55 @@ async def test_a_pause_without_end_says_so_and_why(store: RedisStore, queue: str
     assert (await hand.step(want=1)).pause == ""
 
 
+async def standing(store: RedisStore, queue: str) -> tuple[str, int, int]:
+    """Reason, begin and end of the pause that stands."""
+    pause = (await store.counts(queue)).paused
+    assert pause is not None
+    return pause.reason, pause.since_ms, pause.until_ms
+
+
+async def test_a_pause_without_a_reason_leaves_what_stands(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    for for_ms in (0, 10_000):
+        await timed.pause(queue, f"token; revoked {for_ms}", for_ms=for_ms)
+        before = await standing(timed, queue)
+        now.forward(1000)
+        assert not await timed.pause(queue, ""), "nothing changed"
+        assert await standing(timed, queue) == before
+
+
+async def test_a_time_alone_moves_the_end_of_a_pause_and_leaves_its_reason(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await timed.pause(queue, "token revoked")
+    began = now.ms
+    now.forward(1000)
+    assert await timed.pause(queue, "", for_ms=5000)
+    assert await standing(timed, queue) == ("token revoked", began, now.ms + 5000)
+
+
+async def test_a_reason_replaces_the_reason_and_the_end_that_stood(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await timed.pause(queue, "lunch", for_ms=10_000)
+    began = now.ms
+    now.forward(1000)
+    assert await timed.pause(queue, "lunch"), "until resumed is another end"
+    assert await standing(timed, queue) == ("lunch", began, 0)
+    assert await timed.pause(queue, "token revoked")
+    assert await standing(timed, queue) == ("token revoked", now.ms, 0)
+
+
+async def test_a_pause_that_is_over_leaves_nothing_to_the_next(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await timed.pause(queue, "lunch", for_ms=1000)
+    now.forward(1000)
+    assert await timed.pause(queue, "")
+    assert await standing(timed, queue) == ("", now.ms, 0)
+
+
 async def test_settles_promotions_and_enqueues_go_on_while_a_queue_is_paused(store: RedisStore, queue: str) -> None:
     first, second = await enqueue(store, queue, 2, ordering_key="k")
     (later,) = await enqueue(store, queue)
@@ -101,6 +150,7 @@ async def test_a_gate_does_not_shorten_a_pause(store: RedisStore, queue: str) ->
 
 async def test_pausing_and_resuming_is_told_to_whoever_listens(store: RedisStore, queue: str) -> None:
     await store.pause(queue, "revoked")
+    await store.pause(queue, "")
     await store.resume(queue, "renewed")
     told = [(f[1], f[7]) for _, f in await raw(store, queue, "XRANGE", "events", "-", "+")]
-    assert told == [(b"paused", b"revoked"), (b"resumed", b"renewed")]
+    assert told == [(b"paused", b"revoked"), (b"paused", b"revoked"), (b"resumed", b"renewed")]

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import StoreRefused
 from engine.store.redis_store import RedisStore
-from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, raw, states, usurp
+from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, fall_asleep, raw, states, usurp
 
 
 async def test_nothing_is_promoted_a_millisecond_early(store: RedisStore, queue: str) -> None:
@@ -95,6 +95,7 @@ async def test_a_promotion_rings_the_bell_and_an_empty_one_does_not(store: Redis
     now = Now()
     timed = at_time(store, now)
     await enqueue(timed, queue, delay_ms=1000)
+    await fall_asleep(store, queue)
     before = await store.last_ids(queue)
     await timed.promote(queue)
     assert await store.last_ids(queue) == before

@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import StoreRefused
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, enqueue, enqueue_foreign, raw, reclaim, states, usurp
+from tests.support.factory import Hand, enqueue, enqueue_foreign, fall_asleep, raw, reclaim, states, usurp
 
 
 async def test_a_requeued_job_is_as_new_but_for_its_id_and_body(store: RedisStore, queue: str) -> None:
@@ -68,6 +68,7 @@ async def test_a_requeue_rings_the_bell(store: RedisStore, queue: str) -> None:
     (job_id,) = await enqueue(store, queue)
     hand = Hand(store, queue)
     await hand.bury(*await hand.claim())
+    await fall_asleep(store, queue)
     before = await store.last_ids(queue)
     await store.requeue(queue, [job_id])
     assert await store.last_ids(queue) != before

@@ -11,7 +11,7 @@ from engine.errors import StoreRefused
 from engine.keys import prefix
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
-from tests.support.factory import HOUR, Hand, enqueue, raw, read, reclaim, states, usurp
+from tests.support.factory import HOUR, Hand, enqueue, fall_asleep, raw, read, reclaim, states, usurp
 
 Settle = Callable[[Hand, Claim], Awaitable[list[str]]]
 
@@ -227,6 +227,7 @@ async def test_a_handover_to_somebody_else_rings_the_bell(store: RedisStore, que
     await enqueue(store, queue, 2, ordering_key="k")
     hand = Hand(store, queue)
     (claim,) = await hand.claim()
+    await fall_asleep(store, queue)
     before = await store.last_ids(queue)
     await hand.complete(claim)
     assert (await store.last_ids(queue))["bell"] != before["bell"]

@@ -159,6 +159,11 @@ async def usurp(store: RedisStore, queue: str, suffix: str) -> Callable[[], Any]
     return restore
 
 
+async def fall_asleep(store: RedisStore, queue: str, name: str = "sleeper") -> None:
+    """Another worker looks, finds nothing and waits for the bell."""
+    assert await Hand(store, queue, name).claim(9) == []
+
+
 class _Shared(Wire):
     """A wire that borrows the link's connections, so that a worker by hand has nothing to close."""
 

@@ -4,6 +4,7 @@
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  'pause', 'resume' or 'gate' (a rate limit of the outside: closes for a while, never shortens, is no pause)
 -- ARGV[4]  for how many ms (0: until resumed)    ARGV[5]  reason
+--          a pause without a reason leaves the reason that stands and, without a time, the end that stands
 -- Returns  1 when it changed something, else 0
 -- Used by  RedisStore.pause, RedisStore.resume, RedisStore.gate
 --@use base ids place
@@ -16,15 +17,21 @@ if ARGV[3] == 'gate' then
   return 1
 end
 if ARGV[3] == 'pause' then
-  call('HSET', P .. 'meta', 'paused', (ms > 0 and fmt(T + ms) or '0') .. ';' .. fmt(T) .. ';' .. ARGV[5])
-  tell('paused', '', ARGV[5])
-  local old_till, old_reason = string.match(was or '', '^(%d+);%d+;(.*)$')
-  local same = old_reason == ARGV[5] and (old_till == '0') == (ms == 0)
-  return same and ms == 0 and 0 or 1
+  local till, since, reason = ms > 0 and fmt(T + ms) or '0', fmt(T), ARGV[5]
+  local old_till, old_since, old_reason = string.match(was or '', '^(%d+);(%d+);(.*)$')
+  local stands = old_till and (old_till == '0' or tonumber(old_till) > T) -- else it was never paused, or that pause is over
+  if stands and (reason == '' or reason == old_reason) then
+    if reason == '' and ms == 0 then till = old_till end
+    since, reason = old_since, old_reason
+  end
+  local row = till .. ';' .. since .. ';' .. reason
+  call('HSET', P .. 'meta', 'paused', row)
+  tell('paused', '', reason)
+  return row == was and 0 or 1
 end
 if not was then return 0 end
 call('HDEL', P .. 'meta', 'paused')
 tell('resumed', '', ARGV[5])
-rang = true
+must_ring = true
 ring()
 return 1

@@ -18,7 +18,7 @@
 -- Used by  RedisStore.step
 --@use base ids envelope place endings due
 local me, no, want, held, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local meta = call('HMGET', P .. 'meta', 'tags', 'paused', 'epoch', 'w:' .. me, 'solo', 'gate')
+local meta = call('HMGET', P .. 'meta', 'tags', 'paused', 'epoch', 'w:' .. me, 'solo', 'gate', 'rung')
 tags = meta[1] or ''
 local epoch = meta[3] or ''
 if not meta[1] then -- first use, or meta is gone: find the streams that are still there
@@ -194,7 +194,7 @@ if completed > 0 then
 end
 for i = 10, 9 + h * 2, 2 do try('HINCRBY', P .. 'metrics', ARGV[i], ARGV[i + 1]) end
 -- claims: nothing here may raise, the settles above are written -----------------------------------------------------
-local rows, drain, got = {}, 0, 0
+local rows, drain, got, asked = {}, 0, 0, want
 local function take(tag, n)
   local r = try('XREADGROUP', 'GROUP', 'w', me, 'COUNT', n, 'STREAMS', P .. 'ready:' .. tag, '>')
   if not r then return 0 end
@@ -247,6 +247,7 @@ if want > 0 and paused < 0 and gate <= T then
 end
 if gate > T and paused < 0 then paused = gate end
 if got > 0 and want > 0 then rang = false end -- the streams are empty again, nobody need wake
-rang = rang or sooner
+must_ring = sooner
+if got < asked and (meta[7] == '1' or rang) then call('HSET', P .. 'meta', 'rung', '0') end -- this worker goes to sleep: ring again
 ring()
 return { 'ok', lost, rows, T, paused, next_due(), drain, epoch, pause }

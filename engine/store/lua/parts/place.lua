@@ -8,7 +8,8 @@ local function sound() -- called before the first write: a wrong type met later 
 end
 local where_rows = {}
 local deltas = {}
-local rang = false
+local rang = false -- something became runnable: an idle worker is to hear it
+local must_ring = false -- every worker is to hear it: an earlier due time, the end of a pause
 local function add(field, n) deltas[field] = (deltas[field] or 0) + n end
 local function write_rows()
   if #where_rows > 0 then
@@ -23,7 +24,10 @@ local function flush() -- what the helpers below saved up; every script that use
 end
 local function ring()
   flush()
-  if rang then try('XADD', P .. 'bell', 'MAXLEN', '1', next_id(), 't', fmt(T)) end
+  -- `rung`: the bell has been rung and no worker has come back without work since (see step), so all who could are awake
+  if not must_ring and not (rang and call('HGET', P .. 'meta', 'rung') ~= '1') then return end
+  try('XADD', P .. 'bell', 'MAXLEN', '1', next_id(), 't', fmt(T))
+  call('HSET', P .. 'meta', 'rung', '1')
 end
 local function tell(kind, id, detail) -- what happened, for other processes; never fails the script
   try('XADD', P .. 'events', 'MAXLEN', '~', '10000', '*', 'k', kind, 'id', id, 'at', fmt(T), 'd', detail or '')
