@@ -20,12 +20,12 @@ from .clock import Clock
 from .config import Settings, load
 from .connection import Connection
 from .declared import QueueSpec, rules_from
-from .durations import parse_duration
 from .enqueuing import Enqueuing
 from .errors import ConfigError, EngineClosed, UnknownQueue
 from .events import Events
 from .keys import shown
-from .outcome import Policy
+from .limits import duration_ms
+from .outcome import Policy, Rules
 from .producer import Producer
 from .queue import Queue
 from .results import Results
@@ -99,28 +99,29 @@ class Engine:
             max_waiting: refuse to enqueue beyond so many waiting jobs; 0 for no limit.
 
         Raises:
-            ConfigError: a value out of range, or the name is taken.
+            ConfigError: a value of another kind or out of range, or a name that is taken or not usable.
         """
-        if name in self.queues:
-            raise ConfigError(f"queue {name!r} is declared already", setting="queue")
+        whose = f"queue {shown(name)}"
         settings = self._settings or Settings()
         spec = QueueSpec(
             name=name,
             priority=priority,
             concurrency=concurrency,
-            rules=rules_from(attempts, backoff, policy),
+            rules=rules_from(None, backoff, policy, Rules(attempts)),
             timeout=timeout,
-            lease_ms=_ms(settings.lease if lease is None else lease),
+            lease_ms=duration_ms(whose, "lease", settings.lease if lease is None else lease),
             stall_limit=stall_limit,
             keep_completed=keep_completed,
-            keep_completed_ms=_ms(keep_completed_for),
-            keep_dead_ms=_ms(keep_dead_for),
-            keep_notes_ms=_ms(keep_results_for),
-            dedup_window_ms=_ms(dedup_window),
+            keep_completed_ms=duration_ms(whose, "keep_completed_for", keep_completed_for),
+            keep_dead_ms=duration_ms(whose, "keep_dead_for", keep_dead_for),
+            keep_notes_ms=duration_ms(whose, "keep_results_for", keep_results_for),
+            dedup_window_ms=duration_ms(whose, "dedup_window", dedup_window),
             max_payload=settings.max_payload if max_payload is None else max_payload,
             max_waiting=max_waiting,
             follows_settings=(lease is None, max_payload is None),
         )
+        if name in self.queues:
+            raise ConfigError(f"queue {name!r} is declared already", setting="queue")
         self.queues[name] = spec
         return Queue(self, spec)
 
@@ -222,9 +223,3 @@ class Engine:
         if found is None:
             raise UnknownQueue(f"queue {shown(name)} is not declared (known: {', '.join(sorted(self.queues)) or 'none'})")
         return found
-
-
-def _ms(value: float | str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ConfigError(f"{shown(value)} is no duration: give seconds, or text like '10s'", setting="duration")
-    return int((parse_duration(value) if isinstance(value, str) else value) * 1000)

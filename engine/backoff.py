@@ -7,10 +7,14 @@ A queue or handler also takes any callable `attempt -> seconds`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import ConfigError
+from .given import why_no_function_of_one, within
+from .keys import shown
 
 MAX_DELAY = 30 * 86_400.0
 """Seconds. No backoff is longer: a job that must wait a month is a schedule, not a retry."""
@@ -35,9 +39,13 @@ class Exponential:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (0 < self.initial <= MAX_DELAY and self.factor >= 1 and 0 < self.cap <= MAX_DELAY and 0 <= self.jitter <= 1):
+        if not (
+            all(within(seconds, 0, MAX_DELAY, float) and seconds for seconds in (self.initial, self.cap))
+            and within(self.factor, 1, math.inf, float)
+            and within(self.jitter, 0, 1, float)
+        ):
             raise ConfigError(
-                f"{self!r} is no backoff: initial and cap are seconds above 0 (at most {MAX_DELAY:.0f}), "
+                f"{shown(self, 200)} is no backoff: initial and cap are seconds above 0 (at most {MAX_DELAY:.0f}), "
                 "factor is at least 1, jitter between 0 and 1",
                 setting="backoff",
             )
@@ -45,7 +53,7 @@ class Exponential:
     def base(self, attempt: int) -> float:
         """Seconds without jitter; `attempt` counts from 1."""
         try:
-            seconds = self.initial * self.factor ** (max(attempt, 1) - 1)
+            seconds = self.initial * float(self.factor) ** (max(attempt, 1) - 1)
         except OverflowError:
             return float(self.cap)
         return float(min(seconds, self.cap))
@@ -69,9 +77,9 @@ class Fixed:
     seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seconds <= MAX_DELAY:
+        if not within(self.seconds, 0, MAX_DELAY, float):
             raise ConfigError(
-                f"Fixed({self.seconds}) is no backoff: seconds are between 0 and {MAX_DELAY:.0f}", setting="backoff"
+                f"Fixed({shown(self.seconds)}) is no backoff: seconds are between 0 and {MAX_DELAY:.0f}", setting="backoff"
             )
 
     def __call__(self, attempt: int) -> float:
@@ -87,3 +95,23 @@ def delay_seconds(backoff: Backoff, attempt: int, random: float) -> float:
     if not seconds >= 0:  # also catches NaN
         return 0.0
     return min(seconds, MAX_DELAY)
+
+
+def check_backoff(given: Any, setting: str = "backoff") -> Backoff:
+    """Return `given` when it can be asked for the seconds after an attempt; `setting` is where it was given.
+
+    Raises:
+        ConfigError: a class where an instance is meant, no callable, or one that can't be called with the attempt's number.
+    """
+    if isinstance(given, type):
+        name = given.__name__
+        raise ConfigError(f"{setting}: {name} is a class, give an instance of it: {name}()", setting=setting)
+    if not callable(given):
+        raise ConfigError(f"{setting}: {shown(given)} is neither Exponential, Fixed nor a callable", setting=setting)
+    why = why_no_function_of_one(given)
+    if why is not None:
+        raise ConfigError(
+            f"{setting}: {shown(given)} can't be called with an attempt's number to get seconds: {why}", setting=setting
+        )
+    backoff: Backoff = given
+    return backoff

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -12,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from .backoff import Backoff
+from .backoff import Backoff, check_backoff
 from .errors import BadPayload, ConfigError, UnknownHandler
+from .given import is_async, why_no_function_of_one
 from .job import Job
 from .keys import check_job_name, check_key, check_queue, shown
+from .limits import DAY, check_limits, usable_name
 from .outcome import Discard, Outcome, PauseQueue, Policy, Rules
 
-DAY_MS = 86_400_000
+DAY_MS = DAY * 1000
 
 KeyOf = str | Callable[[Any], str | None]
 """How a payload names its ordering or dedup key: a field's name, or a function of the payload. None means no key."""
@@ -47,21 +48,18 @@ class QueueSpec:
     """Whether lease and payload limit were left to the settings, which are read later than queues are declared."""
 
     def __post_init__(self) -> None:
-        check_queue(self.name)
-        checks = (
-            (_within(self.priority, 1, 9), "priority", "a whole number from 1 (first) to 9 (last)"),
-            (_within(self.concurrency, 1, 1000), "concurrency", "a whole number from 1 to 1000"),
-            (_within(self.rules.attempts, 1, 1000), "attempts", "a whole number from 1 to 1000"),
-            (_within(self.timeout, 0.001, 7 * 86_400, float), "timeout", "seconds above 0, at most 7 days"),
-            (_within(self.lease_ms, 1000, 3_600_000), "lease", "seconds from 1 to 3600"),
-            (_within(self.stall_limit, 0, 100), "stall_limit", "a whole number from 0 to 100"),
-            (_within(self.keep_completed, 0), "keep_completed", "a number of jobs, 0 or more"),
-            (_within(self.max_payload, 1), "max_payload", "bytes, 1 or more"),
-            (_within(self.max_waiting, 0), "max_waiting", "a number of jobs, 0 for no limit"),
+        usable_name(check_queue, self.name, "queue")
+        check_limits(
+            f"queue {self.name!r}",
+            priority=self.priority,
+            concurrency=self.concurrency,
+            attempts=self.rules.attempts,
+            timeout=self.timeout,
+            stall_limit=self.stall_limit,
+            keep_completed=self.keep_completed,
+            max_payload=self.max_payload,
+            max_waiting=self.max_waiting,
         )
-        for ok, setting, rule in checks:
-            if not ok:
-                raise ConfigError(f"queue {self.name!r}: {setting} must be {rule}", setting=setting)
 
     @property
     def attempts(self) -> int:
@@ -104,14 +102,11 @@ class HandlerSpec:
     _optional: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_job_name(self.name)
-        self.is_async = inspect.iscoroutinefunction(self.fn) or inspect.iscoroutinefunction(getattr(self.fn, "__call__", None))  # noqa: B004 - asks about the class's __call__
+        whose = f"handler {usable_name(check_job_name, self.name, 'handler')!r}"
+        check_limits(whose, priority=self.priority, attempts=self.rules.attempts, timeout=self.timeout)
+        parameters = _parameters(self.fn, self.name)
+        self.is_async = is_async(self.fn)
         hints = _hints(self.fn, self.name)
-        parameters = [
-            p
-            for p in inspect.signature(self.fn).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
         if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
             raise ConfigError(f"handler {self.name!r} must take the payload as its first parameter", setting="handler")
         self.payload_type = hints.get(parameters[0].name, Any)
@@ -136,11 +131,8 @@ class HandlerSpec:
             self._decode = msgspec.msgpack.Decoder(self.payload_type).decode
         except (TypeError, RuntimeError) as error:
             raise ConfigError(f"handler {self.name!r}: payload type can't be decoded: {error}", setting="handler") from error
-        for key in (self.ordering_key, self.dedup_key):
-            if isinstance(key, str) and not _has_field(self.payload_type, key):
-                raise ConfigError(
-                    f"handler {self.name!r}: payload {_name(self.payload_type)} has no field {key!r}", setting="ordering_key"
-                )
+        self._check_key("ordering_key", self.ordering_key)
+        self._check_key("dedup_key", self.dedup_key)
 
     def decode(self, data: bytes) -> Any:
         """Raw msgpack -> payload.
@@ -179,6 +171,18 @@ class HandlerSpec:
                 )
         return found
 
+    def _check_key(self, setting: str, key: KeyOf | None) -> None:
+        whose = f"handler {self.name!r}: {setting}"
+        if isinstance(key, str):
+            if not key or not _has_field(self.payload_type, key):
+                raise ConfigError(f"{whose}: payload {_name(self.payload_type)} has no field {shown(key)}", setting=setting)
+        elif callable(key):
+            why = why_no_function_of_one(key)
+            if why is not None:
+                raise ConfigError(f"{whose}: {shown(key)} can't be called with the payload to get a key: {why}", setting=setting)
+        elif key is not None:
+            raise ConfigError(f"{whose} is a field's name or a function of the payload, not {shown(key)}", setting=setting)
+
     def _injectable(self, parameter: str, wanted: Any) -> Any:
         if getattr(wanted, "_is_protocol", False) and not getattr(wanted, "_is_runtime_protocol", False):
             raise ConfigError(
@@ -189,17 +193,24 @@ class HandlerSpec:
         return wanted
 
 
-def _within(value: object, least: float, most: float = math.inf, kind: type = int) -> bool:
-    """A number of that kind (an int is a float too; a bool is no number) between the bounds."""
-    kinds = (int, float) if kind is float else (int,)
-    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
+def _parameters(fn: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    """Those that a call can fill. ConfigError when `fn` is nothing that runs a job when called."""
+    if not callable(fn):
+        raise ConfigError(f"handler {name!r}: {shown(fn)} is no function", setting="handler")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigError(f"handler {name!r}: {_name(fn)} yields, so a call would not run it: return instead", setting="handler")
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except ValueError as error:
+        raise ConfigError(f"handler {name!r}: {error}: wrap it in a function of its own", setting="handler") from None
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:
     target = fn if inspect.isfunction(fn) or inspect.ismethod(fn) else getattr(fn, "__call__", fn)  # noqa: B004 - a callable object
     try:
         return typing.get_type_hints(target)
-    except NameError as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise ConfigError(
             f"handler {name!r}: {error}; its annotations must be importable at module level", setting="handler"
         ) from error
@@ -241,23 +252,20 @@ def _name(kind: Any) -> str:
 def rules_from(attempts: int | None, backoff: Backoff | None, policy: Policy | None, base: Rules | None = None) -> Rules:
     """Rules with what is given here, the rest from `base`."""
     base = base or Rules()
-    for cls in policy or {}:
+    if policy is not None and not isinstance(policy, Mapping):
+        raise ConfigError(f"policy: {shown(policy)} is no mapping of exception classes to outcomes", setting="policy")
+    for cls, meaning in (policy or {}).items():
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise ConfigError(f"policy: {shown(cls)} is no exception class", setting="policy")
-    for meaning in (policy or {}).values():
-        usable = (
-            isinstance(meaning, Outcome)
-            or meaning in (Discard, PauseQueue)
-            or (callable(meaning) and not isinstance(meaning, type))
-        )
-        if not usable:
+        if isinstance(meaning, Outcome) or meaning in (Discard, PauseQueue):
+            continue
+        if not callable(meaning) or (isinstance(meaning, type) and issubclass(meaning, Outcome)):
             raise ConfigError(
                 f"policy: {shown(meaning)} is no outcome (Retry(...), Snooze(...), Discard), and no backoff", setting="policy"
             )
-    if backoff is not None and not callable(backoff):
-        raise ConfigError(f"backoff: {shown(backoff)} is neither Exponential, Fixed nor a callable", setting="backoff")
+        check_backoff(meaning, "policy")
     return Rules(
         attempts=base.attempts if attempts is None else attempts,
-        backoff=base.backoff if backoff is None else backoff,
+        backoff=base.backoff if backoff is None else check_backoff(backoff),
         policy=base.policy if policy is None else {**base.policy, **policy},
     )

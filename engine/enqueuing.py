@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .clock import Clock
-from .declared import HandlerSpec, QueueSpec
+from .declared import DAY_MS, HandlerSpec, QueueSpec
 from .errors import BadInput, BadPayload, PayloadTooLarge
 from .events import Events, JobEnqueued
 from .job import Body, encode_payload, pack_body
-from .keys import check_job_name, check_queue
+from .keys import check_job_name, check_queue, shown
 from .options import EnqueueOptions, due_at_ms
 from .producer import CHUNK, Producer
 from .results import Results
@@ -99,6 +99,8 @@ class Enqueuing:
         how many jobs). Errors as `enqueue`.
         """
         spec, handler = self._known(queue, name)
+        if on_progress is not None and not callable(on_progress):
+            raise BadInput(f"on_progress={shown(on_progress)} can't be called with the number of jobs that are in")
         handles: list[Handle[Any]] = []
         async for chunk in _chunks(payloads):
             try:
@@ -135,14 +137,13 @@ class Enqueuing:
                 size=len(data),
                 limit=limit,
             )
-        window = options.dedup_window
         window_ms = (
-            int(window * 1000)
-            if window
-            else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else 86_400_000)
+            _least_ms(options.dedup_window)
+            if options.dedup_window
+            else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else DAY_MS)
         )
         priority = options.priority or (handler.priority if handler else spec.priority if spec else 5)
-        expires = None if options.expires_after is None else int(options.expires_after * 1000)
+        expires = None if options.expires_after is None else _least_ms(options.expires_after)
         return Entry(
             body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
             priority=priority,
@@ -160,6 +161,11 @@ class Enqueuing:
         return Handle(full, answer.duplicate, self._results, handler.result_type if handler else Any)
 
 
+def _least_ms(seconds: float) -> int:
+    """A millisecond at least: 0 would be no time at all."""
+    return max(round(seconds * 1000), 1)
+
+
 async def _chunks(payloads: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
     chunk: list[Any] = []
     if isinstance(payloads, AsyncIterable):
@@ -168,7 +174,7 @@ async def _chunks(payloads: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator
             if len(chunk) == CHUNK:
                 yield chunk
                 chunk = []
-    elif isinstance(payloads, (str, bytes, Mapping)):
+    elif isinstance(payloads, (str, bytes, Mapping)) or not isinstance(payloads, Iterable):
         raise BadPayload(f"enqueue_many takes many payloads, not one {type(payloads).__name__}")
     else:
         for payload in payloads:

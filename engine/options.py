@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from .durations import LONGEST, SKEW_MS, format_duration
 from .errors import BadInput, BadTime
+from .given import within
 from .keys import check_key, shown
 
 MOST_ATTEMPTS = 1000
@@ -57,15 +58,20 @@ class EnqueueOptions:
             if self.delay:
                 raise BadInput("delay and at are both given: a job is due either after a while or at an instant")
             due_at_ms(self.at)
-        _whole("priority", self.priority, 9)
-        _whole("attempts", self.attempts, MOST_ATTEMPTS)
+        if self.priority is not None:
+            _whole("priority", self.priority, 9)
+        if self.attempts is not None:
+            _whole("attempts", self.attempts, MOST_ATTEMPTS)
         if self.dedup_key is not None:
             check_key(self.dedup_key, "dedup_key")
         if self.ordering_key is not None:
             check_key(self.ordering_key, "ordering_key")
-        _seconds("dedup_window", self.dedup_window, most=LONGEST_WINDOW)
-        _seconds("timeout", self.timeout)
-        _seconds("expires_after", self.expires_after)
+        if self.dedup_window is not None:
+            _seconds("dedup_window", self.dedup_window, most=LONGEST_WINDOW)
+        if self.timeout is not None:
+            _seconds("timeout", self.timeout)
+        if self.expires_after is not None:
+            _seconds("expires_after", self.expires_after)
 
     def check_at(self, now_ms: int) -> None:
         """Raise BadTime when `at` lies more than a minute in the past or over ten years ahead of `now_ms` (epoch ms)."""
@@ -89,20 +95,16 @@ def due_at_ms(at: datetime) -> int:
     return (at.replace(tzinfo=UTC) - _EPOCH - offset) // timedelta(milliseconds=1)
 
 
-def _seconds(what: str, value: float | None, *, least: float | None = None, most: float = LONGEST) -> None:
+def _seconds(what: str, value: float, *, least: float | None = None, most: float = LONGEST) -> None:
     """Check a time in seconds: a finite number, over 0 unless `least` says more, `most` at most."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+    if not within(value, -math.inf, math.inf, float) or value in (math.inf, -math.inf):
         raise BadTime(f"{what}={shown(value)} is no number of seconds")
     if value < 0 or (least is None and value == 0):
-        raise BadTime(f"{what}={value!r} is not {'over 0' if least is None else 'at least 0'} seconds")
+        raise BadTime(f"{what}={shown(value)} is not {'over 0' if least is None else 'at least 0'} seconds")
     if value > most:
-        raise BadTime(f"{what}={value!r} is over {format_duration(most)} ({most:.0f} seconds)")
+        raise BadTime(f"{what}={shown(value)} is over {format_duration(most)} ({most:.0f} seconds)")
 
 
-def _whole(what: str, value: int | None, most: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+def _whole(what: str, value: int, most: int) -> None:
+    if not within(value, 1, most):
         raise BadInput(f"{what}={shown(value)} is no whole number from 1 to {most}")

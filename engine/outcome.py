@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
 from .errors import AttemptTimeout, ConfigError, LeaseLost, StoreError, words
+from .given import within
+from .keys import shown
 
 STORE_TROUBLE_MS = 5_000
 """A handler that met our own trouble with the server (full, away) comes again after this, attempt given back: the job did nothing
@@ -26,8 +28,8 @@ class Outcome(Exception):
 
 
 def _seconds(name: str, after: float) -> float:
-    if not 0 <= after <= MAX_DELAY:
-        raise ConfigError(f"{name}(after={after!r}): seconds between 0 and {MAX_DELAY:.0f}", setting="after")
+    if not within(after, 0, MAX_DELAY, float):
+        raise ConfigError(f"{name}(after={shown(after)}): seconds between 0 and {MAX_DELAY:.0f}", setting="after")
     return float(after)
 
 
@@ -58,8 +60,9 @@ class RateLimited(Outcome):
     """
 
     def __init__(self, after: float, scope: str = "job") -> None:
-        if scope not in ("job", "queue") and not (scope.startswith("key:") and len(scope) > 4):
-            raise ConfigError(f"RateLimited(scope={scope!r}): one of 'job', 'queue' or 'key:<name>'", setting="scope")
+        is_key = isinstance(scope, str) and scope.startswith("key:") and len(scope) > 4
+        if not is_key and scope not in ("job", "queue"):
+            raise ConfigError(f"RateLimited(scope={shown(scope)}): one of 'job', 'queue' or 'key:<name>'", setting="scope")
         super().__init__(f"rate limited for {after} s ({scope})")
         self.after = _seconds("RateLimited", after)
         self.scope = scope

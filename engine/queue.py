@@ -10,6 +10,8 @@ from .backoff import Backoff
 from .declared import HandlerSpec, KeyOf, QueueSpec, rules_from
 from .enqueuing import Enqueuing, Handle
 from .errors import BadInput, ConfigError
+from .keys import check_job_name
+from .limits import duration_ms, usable_name
 from .options import EnqueueOptions
 from .outcome import Policy
 
@@ -108,7 +110,7 @@ class Queue:
         *,
         ordering_key: KeyOf | None = None,
         dedup_key: KeyOf | None = None,
-        dedup_window: float | None = None,
+        dedup_window: float | str | None = None,
         attempts: int | None = None,
         backoff: Backoff | None = None,
         timeout: float | None = None,
@@ -121,30 +123,30 @@ class Queue:
         not given here is as the queue says. Keys are names of payload fields, or functions of the payload.
 
         Raises:
-            ConfigError: a name used twice, a key that is no field, a parameter without a type.
+            ConfigError: a name used twice or not usable, an option of another kind or out of range, a key that is no field, a
+                parameter without a type.
         """
         base = self.spec
+        if callable(name):
+            fix = f'@{base.name}.handler("{getattr(name, "__name__", "name")}")'
+            raise ConfigError(f"queue {base.name!r}: a handler is declared with the name of its jobs: {fix}", setting="handler")
+        whose = f"handler {usable_name(check_job_name, name, 'handler')!r}"
+        rules = rules_from(attempts, backoff, policy, base.rules)
+        window_ms = base.dedup_window_ms if dedup_window is None else duration_ms(whose, "dedup_window", dedup_window)
 
         def build(fn: Callable[..., Any]) -> HandlerSpec:
             if name in base.handlers:
                 raise ConfigError(f"queue {base.name!r} has a handler {name!r} already", setting="handler")
-            spec = HandlerSpec(
+            base.handlers[name] = spec = HandlerSpec(
                 name=name,
                 fn=fn,
-                rules=rules_from(attempts, backoff, policy, base.rules),
+                rules=rules,
                 timeout=base.timeout if timeout is None else timeout,
                 ordering_key=ordering_key,
                 dedup_key=dedup_key,
-                dedup_window_ms=base.dedup_window_ms if dedup_window is None else int(dedup_window * 1000),
+                dedup_window_ms=window_ms,
                 priority=base.priority if priority is None else priority,
             )
-            EnqueueOptions(
-                priority=spec.priority,
-                attempts=spec.rules.attempts,
-                timeout=spec.timeout,
-                dedup_window=spec.dedup_window_ms / 1000,
-            )
-            base.handlers[name] = spec
             return spec
 
         return _Register(self, build)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 import engine.backoff
 from engine import ConfigError, Exponential, Fixed
-from engine.backoff import MAX_DELAY, delay_seconds
+from engine.backoff import MAX_DELAY, check_backoff, delay_seconds
 
 backoffs = st.builds(
     Exponential,
@@ -62,16 +64,17 @@ def test_fixed_is_always_the_same(seconds: float, attempt: int, chance: float) -
     [
         *({"initial": 0}, {"initial": -1}, {"initial": math.nan}, {"initial": MAX_DELAY * 2}, {"factor": 0.5}),
         *({"factor": math.nan}, {"cap": 0}, {"cap": math.inf}, {"jitter": -0.1}, {"jitter": 1.1}),
+        *({"initial": "2"}, {"initial": None}, {"factor": "2"}, {"factor": [2]}, {"cap": b"9"}, {"cap": True}, {"jitter": "no"}),
     ],
 )
-def test_what_is_no_exponential_is_refused_and_named(given_: dict[str, float]) -> None:
+def test_what_is_no_exponential_is_refused_and_named(given_: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="is no backoff") as caught:
         Exponential(**given_)
     assert caught.value.setting == "backoff"
 
 
-@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, MAX_DELAY + 1])
-def test_what_is_no_fixed_is_refused(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, MAX_DELAY + 1, "5", None, True, [5]])
+def test_what_is_no_fixed_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigError, match="is no backoff"):
         Fixed(seconds)
 
@@ -83,3 +86,43 @@ def test_a_callable_of_the_users_is_clipped_whatever_number_it_answers(answer: f
 
 def test_a_callable_is_given_the_attempt() -> None:
     assert delay_seconds(lambda attempt: attempt * 10, 3, 0.5) == 30
+
+
+def test_a_whole_factor_costs_no_more_than_any_other() -> None:
+    assert Exponential(factor=3).base(10**9) == 3600
+
+
+class Waits:
+    """A callable object."""
+
+    def __call__(self, attempt: int, *, most: float = 9.0) -> float:
+        return min(attempt, most)
+
+
+async def waits_async(attempt: int) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    "given_", [Exponential(), Fixed(1), Waits(), lambda attempt: 1.0, lambda *_: 1.0, functools.partial(max, 3)]
+)
+def test_whatever_takes_the_attempts_number_is_a_backoff(given_: Any) -> None:
+    assert check_backoff(given_) is given_
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        (Exponential, r"^backoff: Exponential is a class, give an instance of it: Exponential\(\)$"),
+        (Waits, r"give an instance of it: Waits\(\)"),
+        (5.0, "5.0 is neither Exponential, Fixed nor a callable"),
+        (lambda: 1.0, "can't be called with an attempt's number to get seconds: too many positional arguments"),
+        (lambda attempt, error: 1.0, "missing a required argument: 'error'"),
+        (lambda *, attempt: 1.0, "can't be called"),
+        (waits_async, "it is async, and nobody awaits it"),
+    ],
+)
+def test_what_cannot_answer_with_seconds_is_no_backoff(given_: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        check_backoff(given_)
+    assert caught.value.setting == "backoff"

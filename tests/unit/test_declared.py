@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
@@ -57,7 +57,6 @@ class SmtpMailer(Mailer):
         ({"concurrency": 0}, "concurrency"),
         ({"rules": Rules(attempts=0)}, "attempts"),
         ({"timeout": 0}, "timeout"),
-        ({"lease_ms": 999}, "lease"),
         ({"stall_limit": -1}, "stall_limit"),
         ({"keep_completed": -1}, "keep_completed"),
         ({"max_payload": 0}, "max_payload"),
@@ -68,7 +67,7 @@ def test_a_queue_out_of_range_names_the_queue_and_the_setting(fields: dict[str, 
     with pytest.raises(ConfigError, match=rf"queue 'q': {setting} must be") as caught:
         spec("q", **fields)
     assert caught.value.setting == setting
-    with pytest.raises(BadName):
+    with pytest.raises(ConfigError, match="queue name 'no good' is not usable"):
         spec("no good")
 
 
@@ -123,12 +122,30 @@ def test_a_handler_that_cannot_be_called_is_refused(fn: Callable[..., Any], word
         handler(fn)
 
 
+def yields(message: Message) -> Iterator[int]:
+    yield 1
+
+
+async def yields_in_turn(message: Message) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("fn", [yields, yields_in_turn, functools.partial(yields)])
+def test_a_handler_that_would_never_run_because_it_yields_is_refused(fn: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="yields, so a call would not run it"):
+        handler(fn)
+
+
 def test_an_annotation_that_cannot_be_resolved_is_refused() -> None:
-    async def fn(message: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821 - that is the point
+    async def absent(message: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821 - that is the point
         return None
 
-    with pytest.raises(ConfigError, match="importable at module level"):
-        handler(fn)
+    async def no_type(message: functools.nowhere) -> None:  # type: ignore[name-defined]  # likewise
+        return None
+
+    for fn in (absent, no_type):
+        with pytest.raises(ConfigError, match="importable at module level"):
+            handler(fn)
 
 
 def test_a_key_must_be_a_field_of_the_payload() -> None:
@@ -136,6 +153,9 @@ def test_a_key_must_be_a_field_of_the_payload() -> None:
     for fn in (typed, _reminder, _plain):
         with pytest.raises(ConfigError, match="has no field 'nope'"):
             handler(fn, ordering_key="nope")
+    with pytest.raises(ConfigError) as caught:
+        handler(typed, dedup_key="nope")
+    assert caught.value.setting == "dedup_key"
     assert handler(untyped, dedup_key="whatever").dedup_key  # any mapping may come
 
 
@@ -194,7 +214,11 @@ def test_rules_given_are_laid_over_those_of_the_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [{"ValueError": Discard}, {int: Discard}, {ValueError: 5}, {ValueError: Outcome}, {ValueError: Retry}]
+    "policy",
+    [
+        *({"ValueError": Discard}, {int: Discard}, {ValueError: 5}, {ValueError: Outcome}, {ValueError: Retry}),
+        *({ValueError: Exponential}, {ValueError: lambda: 5.0}, [ValueError], 5),
+    ],
 )
 def test_a_policy_that_means_nothing_is_refused(policy: Any) -> None:
     with pytest.raises(ConfigError, match="policy"):

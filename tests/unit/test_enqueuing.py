@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import BadName, BadPayload, BadTime, Clock, PayloadTooLarge
+from engine import BadInput, BadName, BadPayload, BadTime, Clock, PayloadTooLarge
 from engine.declared import QueueSpec
 from engine.enqueuing import Enqueuing
 from engine.events import Events, JobEnqueued
@@ -93,6 +93,13 @@ async def test_options_travel_with_the_job(bench: Bench) -> None:
     (claim,) = await bench.claim()
     body = claim.body
     assert (body.attempts, body.timeout, body.expires_after_ms) == (7, 2.5, 60_000)
+
+
+@pytest.mark.parametrize(("seconds", "kept_ms"), [(1.001, 1001), (0.0001, 1)])
+async def test_the_time_to_expire_is_kept_to_the_millisecond_and_never_none(bench: Bench, seconds: float, kept_ms: int) -> None:
+    await bench.add({"conversationId": "c1"}, expires_after=seconds)
+    (claim,) = await bench.claim()
+    assert claim.body.expires_after_ms == kept_ms
 
 
 async def test_a_delay_and_an_instant_are_kept_to_the_millisecond(bench: Bench) -> None:
@@ -180,7 +187,13 @@ async def test_a_bad_one_among_many_stops_before_its_chunk_and_says_how_many_are
     assert (await bench.store.counts(bench.queue)).enqueued == 100
 
 
-@pytest.mark.parametrize("one", ["text", b"bytes", {"conversationId": "c"}])
+@pytest.mark.parametrize("one", ["text", b"bytes", {"conversationId": "c"}, Message(conversation_id="c"), 5, None])
 async def test_one_payload_is_not_taken_for_many(bench: Bench, one: Any) -> None:
     with pytest.raises(BadPayload, match="takes many payloads, not one"):
         await bench.enqueuing.enqueue_many(bench.queue, "greet", one, EnqueueOptions())
+
+
+async def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(bench: Bench) -> None:
+    with pytest.raises(BadInput, match="on_progress=5 can't be called"):
+        await bench.enqueuing.enqueue_many(bench.queue, "greet", [{"conversationId": "c"}], EnqueueOptions(), 5)  # type: ignore[arg-type]  # a mistake
+    assert (await bench.store.counts(bench.queue)).enqueued == 0

@@ -197,15 +197,15 @@ def test_an_error_whose_text_cannot_be_had_is_decided_like_any_other(policy: Pol
     assert isinstance(decide(1, Rules(3, Fixed(5), policy), Raised(Odd()), 0.0), (Bury, Release, Wait, TryAgain))
 
 
-@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), MAX_DELAY + 1])
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), MAX_DELAY + 1, "60", True, [5]])
 @pytest.mark.parametrize("make", [Retry, Snooze, RateLimited])
-def test_an_outcome_with_an_absurd_time_is_refused_where_it_is_made(make: Callable[[float], Outcome], after: float) -> None:
+def test_an_outcome_with_an_absurd_time_is_refused_where_it_is_made(make: Callable[[float], Outcome], after: Any) -> None:
     with pytest.raises(ConfigError, match="seconds between 0 and"):
         make(after)
 
 
-@pytest.mark.parametrize("scope", ["", "all", "key:", "Queue"])
-def test_a_rate_limit_of_an_unknown_scope_is_refused(scope: str) -> None:
+@pytest.mark.parametrize("scope", ["", "all", "key:", "Queue", None, 5, b"job", ["job"]])
+def test_a_rate_limit_of_an_unknown_scope_is_refused(scope: Any) -> None:
     with pytest.raises(ConfigError, match="one of 'job', 'queue' or 'key:<name>'"):
         RateLimited(1, scope=scope)
 
