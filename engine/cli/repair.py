@@ -162,7 +162,7 @@ def pause(
     ] = None,
     json: JsonFlag = False,
 ) -> ExitCode:
-    """Stop a queue from starting jobs; what runs goes on."""
+    """Stop a queue from starting jobs; what runs goes on. Without --reason, the reason and end of an earlier pause stand."""
     chosen = _one_or_all(queue, all_queues)
     span = seconds(for_time, "--for")
     return _paused_answer(with_client(lambda client: client.pause(chosen, reason, span)), as_json=json)
@@ -185,9 +185,10 @@ def _paused_answer(views: list[PauseView], *, as_json: bool) -> ExitCode:
         if as_json:
             answer_json(view)
             continue
+        reason = f" ({view.reason})" if view.reason else ""
         until = f" until {view.until}" if view.until else ""
-        already = "" if view.changed else " (as it was)"
-        answer(f"{view.queue} {'is paused' + until if view.paused else 'is running'}{already}")
+        already = "" if view.changed else ", as it was"
+        answer(f"{view.queue} is {'paused' if view.paused else 'running'}{reason}{until}{already}")
     return ExitCode.DONE
 
 

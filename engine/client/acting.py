@@ -9,6 +9,7 @@ import msgspec
 from ..errors import BadInput, JobError, JobNotFound, WrongState
 from ..job import State
 from ..keys import split_id
+from ..masking import mask_text
 from ..store.acts import Removal
 from ..store.rows import Place
 from .looking import Looking
@@ -110,6 +111,9 @@ class Acting(Looking):
     async def pause(self, queue: str | None, reason: str = "", for_seconds: float | None = None) -> list[PauseView]:
         """Stop the claims of a queue (None: of all), until resumed or for a while. Active jobs go on.
 
+        Of a queue that is paused already, a reason replaces the reason and the end that stand; without one the reason stands,
+        and without a time the end does too. The answer says what holds now.
+
         Raises:
             UnknownQueue: no such queue.
             BadInput: a time of 0 or less.
@@ -121,10 +125,15 @@ class Acting(Looking):
         views = []
         for name in await self._chosen(queue):
             changed, maybe_done = await self._act(self.store.pause, name, why, for_ms)
-            until = (await self.counts(name)).paused
-            until_ms = until.until_ms if until else 0
+            pause = (await self.counts(name)).paused
             views.append(
-                PauseView(queue=name, paused=True, changed=changed or maybe_done, reason=why or None, until=instant(until_ms))
+                PauseView(
+                    queue=name,
+                    paused=True,
+                    changed=changed or maybe_done,
+                    reason=mask_text(pause.reason if pause else why) or None,
+                    until=instant(pause.until_ms) if pause else None,
+                )
             )
         return views
 

@@ -206,13 +206,14 @@ class Bulk(Acting):
 
     # --- whole queues ----------------------------------------------------------------------------------------------------
 
-    async def drain(self, queue: str, timeout: float, reason: str = "being drained") -> int:
+    async def drain(self, queue: str, timeout: float, reason: str = "") -> int:
         """Pause a queue and wait until nothing of it is active; how many still are after `timeout` seconds (0: drained).
 
-        The queue stays paused either way. Raises UnknownQueue.
+        The queue stays paused until resumed, either way; for the reason given, else for the one that stood. Raises UnknownQueue.
         """
         deadline_mono = self._clock.mono() + timeout
-        await self.pause(queue, reason)
+        standing = (await self.counts(queue)).paused
+        await self.pause(queue, reason or (standing.reason if standing else "") or "being drained")
         while True:
             active = (await self.counts(queue)).active
             if not active or self._clock.mono() >= deadline_mono:

@@ -95,6 +95,19 @@ async def test_pause_and_resume_say_whether_anything_changed(client: Client, que
     assert [view.changed for view in [*await client.resume(queue), *await client.resume(queue)]] == [True, False]
 
 
+async def test_a_pause_answers_with_the_reason_and_the_end_that_hold_now(client: Client, queue: str) -> None:
+    (first,) = await client.pause(queue, "token of +5511987654321 revoked", for_seconds=3600)
+    (bare,) = await client.pause(queue)
+    assert (first.changed, bare.changed) == (True, False)
+    assert bare.reason == first.reason == "token of +55•••••••••21 revoked"
+    assert bare.until == first.until
+    (longer,) = await client.pause(queue, for_seconds=7200)
+    assert (longer.changed, longer.reason) == (True, bare.reason)
+    assert longer.until != bare.until
+    (other,) = await client.pause(queue, "lunch")
+    assert (other.changed, other.reason, other.until) == (True, "lunch", None)
+
+
 async def test_pause_refuses_a_queue_that_is_none_and_a_time_that_is_none(client: Client, store: RedisStore, queue: str) -> None:
     with pytest.raises(UnknownQueue):
         await client.pause(f"{queue}-typo")

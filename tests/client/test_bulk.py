@@ -146,6 +146,23 @@ async def test_drain_says_how_many_are_left_when_time_is_up(store: RedisStore, q
     assert await client.drain(queue, timeout=5) == 2
 
 
+async def test_drain_leaves_the_reason_of_an_earlier_pause_but_not_its_end(client: Client, store: RedisStore, queue: str) -> None:
+    assert await client.drain(queue, timeout=1) == 0
+    assert (await reason_and_end(store, queue))[0] == "being drained"
+    await client.pause(queue, "token revoked", for_seconds=3600)
+    assert await client.drain(queue, timeout=1) == 0
+    assert await reason_and_end(store, queue) == ("token revoked", 0)
+    assert await client.drain(queue, timeout=1, reason="moving house") == 0
+    assert await reason_and_end(store, queue) == ("moving house", 0)
+
+
+async def reason_and_end(store: RedisStore, queue: str) -> tuple[str, int]:
+    """Of the pause that stands."""
+    pause = (await store.counts(queue)).paused
+    assert pause is not None
+    return pause.reason, pause.until_ms
+
+
 async def test_empty_deletes_what_has_not_started_and_nothing_else(client: Client, store: RedisStore, queue: str) -> None:
     await dead(store, queue)
     await enqueue(store, queue)

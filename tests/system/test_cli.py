@@ -137,7 +137,10 @@ def test_pause_and_resume_one_or_all(engine: Cli) -> None:
     paused = engine("pause", engine.queue, "--reason", "lunch", "--for", "30m", "--json").json
     assert (paused["paused"], paused["changed"], paused["reason"]) == (True, True, "lunch")
     assert paused["until"]
+    again = engine("pause", engine.queue).out
+    assert again == f"{engine.queue} is paused (lunch) until {paused['until']}, as it was\n"
     assert engine.queue in [line["queue"] for line in engine("pause", "--all", "--json").lines]
+    assert f"PAUSED until {paused['until']}: lunch" in engine("stats").out
     assert [line["paused"] for line in engine("resume", "--all", "--json").lines].count(True) == 0
 
 
