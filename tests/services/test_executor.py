@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -105,34 +105,42 @@ async def test_what_a_handler_raises_is_its_ending(bench: Bench, error: BaseExce
     await slot_is_sound(bench)
 
 
-async def test_an_attempt_over_its_time_is_cancelled_and_timed_out(bench: Bench) -> None:
-    async def fn(payload: Any) -> None:
-        await asyncio.Event().wait()
-
-    assert await bench.run(fn, 0.01) == TimedOut(0.01)
-    await slot_is_sound(bench)
+async def obeys() -> None:
+    raise asyncio.CancelledError
 
 
-async def test_a_handler_that_swallows_its_cancellation_is_timed_out_all_the_same(bench: Bench) -> None:
-    async def fn(payload: Any) -> str:
+async def finishes() -> str:
+    return "wound up"
+
+
+async def fails() -> None:
+    raise ConnectionError("closed")
+
+
+async def lingers() -> None:
+    await asyncio.Event().wait()
+
+
+class Waits:
+    """A handler that waits for good, and what it makes of its cancellation."""
+
+    def __init__(self, reaction: Callable[[], Awaitable[object]]) -> None:
+        self.started = asyncio.Event()
+        self._reaction = reaction
+
+    async def __call__(self, payload: Any) -> object:
+        self.started.set()
         try:
-            await asyncio.Event().wait()
+            return await asyncio.Event().wait()
         except asyncio.CancelledError:
-            pass
-        return "done"
-
-    assert await bench.run(fn, 0.01) == TimedOut(0.01)
-    await slot_is_sound(bench)
+            return await self._reaction()
 
 
-async def test_a_handler_that_turns_its_cancellation_into_an_error_is_timed_out(bench: Bench) -> None:
-    async def fn(payload: Any) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise ConnectionError("closed") from None
-
-    assert await bench.run(fn, 0.01) == TimedOut(0.01)
+@pytest.mark.parametrize("reaction", [obeys, finishes, fails])
+async def test_an_attempt_over_its_time_is_timed_out_whatever_it_makes_of_its_cancellation(
+    bench: Bench, reaction: Callable[[], Awaitable[object]]
+) -> None:
+    assert await bench.run(Waits(reaction), 0.01) == TimedOut(0.01)
     await slot_is_sound(bench)
 
 
@@ -245,84 +253,40 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error_of_the_attempt(b
     await slot_is_sound(bench)
 
 
+async def told(bench: Bench, why: Told, reaction: Callable[[], Awaitable[object]], timeout: float = 30.0) -> Ending:
+    """How an attempt ends whose handler waits, is told and reacts so; the slot is sound afterwards."""
+    fn = Waits(reaction)
+    answer = bench.begin(fn, timeout)
+    await fn.started.wait()
+    bench.tell(why)
+    ending = await answer
+    await slot_is_sound(bench)
+    return ending
+
+
 @pytest.mark.parametrize(("why", "ending"), [("cancel", Asked()), ("stop", Stopped()), ("lost", Stopped())])
 async def test_a_handler_that_is_told_and_obeys_ends_as_it_was_told(bench: Bench, why: Told, ending: Ending) -> None:
-    started = asyncio.Event()
-
-    async def fn(payload: Any) -> None:
-        started.set()
-        await asyncio.Event().wait()
-
-    answer = bench.begin(fn)
-    await started.wait()
-    bench.tell(why)
-    assert await answer == ending
-    await slot_is_sound(bench)
+    assert await told(bench, why, obeys) == ending
 
 
 @pytest.mark.parametrize("why", ["cancel", "stop", "lost"])
 async def test_a_handler_that_is_told_and_finishes_counts_as_finished(bench: Bench, why: Told) -> None:
-    started = asyncio.Event()
-
-    async def fn(payload: Any) -> str:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return "wound up"
-        return "never"
-
-    answer = bench.begin(fn)
-    await started.wait()
-    bench.tell(why)
-    assert await answer == Returned("wound up")
-    await slot_is_sound(bench)
+    assert await told(bench, why, finishes) == Returned("wound up")
 
 
 @pytest.mark.parametrize(("why", "kind"), [("cancel", Raised), ("stop", Stopped), ("lost", Raised)])
 async def test_a_handler_that_is_told_and_raises_leaves_a_sound_slot(bench: Bench, why: Told, kind: type[Ending]) -> None:
-    started = asyncio.Event()
-
-    async def fn(payload: Any) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise OSError("connection closed") from None
-
-    answer = bench.begin(fn)
-    await started.wait()
-    bench.tell(why)
-    assert isinstance(await answer, kind)
-    await slot_is_sound(bench)
+    assert isinstance(await told(bench, why, fails), kind)
 
 
 async def test_told_and_out_of_time_at_once_leaves_a_sound_slot(bench: Bench) -> None:
-    started = asyncio.Event()
-
-    async def fn(payload: Any) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await asyncio.Event().wait()  # winding up takes too long as well
-
-    answer = bench.begin(fn, 0.05)
-    await started.wait()
-    bench.tell("stop")
-    assert await answer == TimedOut(0.05)
-    await slot_is_sound(bench)
+    assert await told(bench, "stop", lingers, 0.05) == TimedOut(0.05)
 
 
 async def test_the_end_of_the_slot_is_no_ending_of_an_attempt(bench: Bench) -> None:
-    started = asyncio.Event()
-
-    async def fn(payload: Any) -> None:
-        started.set()
-        await asyncio.Event().wait()
-
+    fn = Waits(obeys)
     answer = bench.begin(fn)
-    await started.wait()
+    await fn.started.wait()
     bench.is_over = True
     bench.task.cancel()  # nobody was told: the pool itself ends
     await asyncio.gather(bench.task, return_exceptions=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,6 @@ from .cli import Cli, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 COUNTS = ("waiting", "active", "scheduled", "retrying", "blocked", "completed", "dead", "cancelled", "removed")
-
-
-@pytest.fixture
-def engine(server_url: str, tmp_path: Path) -> Cli:
-    return Cli(tmp_path, server_url)
 
 
 # --- reads -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import redis
@@ -11,11 +10,6 @@ import redis
 from .cli import Cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def engine(server_url: str, tmp_path: Path) -> Cli:
-    return Cli(tmp_path, server_url)
 
 
 def enqueued(engine: Cli) -> int:

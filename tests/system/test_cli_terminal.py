@@ -14,11 +14,6 @@ from .cli import Cli, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def engine(server_url: str, tmp_path: Path) -> Cli:
-    return Cli(tmp_path, server_url)
-
-
 def at_terminal(engine: Cli, *args: str, typed: str = "") -> tuple[int, str]:
     """Run a command whose three streams are a terminal on which `typed` was typed; code and screen."""
     ours, theirs = pty.openpty()

@@ -16,11 +16,6 @@ from .embedded_users import server_is_alive
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def engine(server_url: str, tmp_path: Path) -> Cli:
-    return Cli(tmp_path, server_url)
-
-
 def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
     """Signal a process and wait for its end: code and what it said."""
     process.send_signal(number)

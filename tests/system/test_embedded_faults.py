@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -24,17 +23,7 @@ from engine.errors import StoreError, StoreUnreachable
 
 from .embedded_users import Room, eventually
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    room = Room(tmp_path_factory.mktemp("r"))
-    yield room
-    room.close()
 
 
 def ask(server: EmbeddedServer, *words: str) -> str:

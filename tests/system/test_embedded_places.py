@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,17 +16,7 @@ from engine.errors import ConfigError, StoreUnreachable
 
 from .embedded_users import Room, server_is_alive
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    room = Room(tmp_path_factory.mktemp("r"))
-    yield room
-    room.close()
 
 
 def refuses(directory: Path, sentence: str) -> None:
