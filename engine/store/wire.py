@@ -49,9 +49,9 @@ class Wire:
         """
         sent = False
         try:
-            talk = self._talk
-            if talk is None or talk.is_over:  # over: the server closed it while nothing was under way
-                talk = await self._connect()
+            talk = self._talk or await self._connect()
+            if talk.is_over:  # said, not mended in silence: whoever claims must look whether the same server answers
+                raise ConnectionResetError("the connection was closed while idle")
             sent = True
             return await talk.ask(args, self._timeout if timeout is None else timeout)
         except rx.ResponseError as error:
