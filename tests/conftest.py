@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from engine.embedded import EmbeddedServer
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
 from tests.support.laws import assert_conserved
+from tests.support.running import eventually
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started with `&` from a script: what we start would ignore Ctrl-C as well, and some tests send it
@@ -74,12 +74,12 @@ class redis_server:
 
     def __enter__(self) -> str:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
-        deadline = time.monotonic() + 10
-        while not os.path.exists(self._socket):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError("redis-server did not start")
-            time.sleep(0.01)
+        eventually(self._is_up, "redis-server listens")
         return f"unix://{self._socket}?db=0"
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, "redis-server ended while starting"
+        return os.path.exists(self._socket)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
+
+from tests.support.running import eventually
 
 
 def free_ports(n: int) -> list[int]:
@@ -62,15 +63,13 @@ def server(directory: Path, port: int, *options: str, config: str | None = None,
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Until something listens there."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def listens() -> bool:
+        assert process.poll() is None, f"redis-server ended with {process.returncode}"
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if process.poll() is not None:
-            raise RuntimeError(f"redis-server ended with {process.returncode}")
-        time.sleep(0.02)
-    raise RuntimeError(f"nothing listens on {port}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    eventually(listens, f"a server listens on port {port}")
 
 
 @contextmanager
@@ -100,14 +99,15 @@ def cluster(directory: Path) -> Iterator[str]:
         for i, node in enumerate(nodes):
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", i * share, min((i + 1) * share, 16384) - 1)
             node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
-        deadline = time.monotonic() + 20
-        while not all(b"cluster_state:ok" in raw_info(node) and b"cluster_known_nodes:3" in raw_info(node) for node in nodes):
-            if time.monotonic() > deadline:
-                raise RuntimeError("the cluster did not come together")
-            time.sleep(0.05)
+        eventually(lambda: all(is_joined(raw_info(node)) for node in nodes), "the cluster came together", timeout=20)
         for node in nodes:
             node.close()
         yield f"redis+cluster://127.0.0.1:{ports[0]}"
+
+
+def is_joined(info: bytes) -> bool:
+    """Whether a node knows all three, and all slots are covered."""
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
 
 
 def raw_info(node: Any) -> bytes:

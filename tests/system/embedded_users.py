@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine import embedded_place as place
 from engine import embedded_process as process
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _PROGRAM = """
 import sys
@@ -39,14 +34,6 @@ with EmbeddedServer(Path(sys.argv[1])) as server:
         say(ask(address, "SET", "drained", "yes").decode())
 say("left")
 """
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    """Poll until `condition` holds; fails the test after `seconds`."""
-    deadline_mono = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline_mono, f"not within {seconds:g} s: {what}"
-        time.sleep(0.005)
 
 
 def server_is_alive(directory: Path) -> bool:

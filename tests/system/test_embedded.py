@@ -20,8 +20,9 @@ from blockbuster import blockbuster_ctx
 from engine import embedded_process as process
 from engine.embedded import EmbeddedServer
 from engine.errors import EngineClosed
+from tests.support.running import eventually, until
 
-from .embedded_users import Room, eventually, server_is_alive
+from .embedded_users import Room, server_is_alive
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -209,8 +210,11 @@ async def test_async_code_is_not_blocked(room: Room) -> None:
 async def test_a_start_that_is_cancelled_half_way_leaves_no_user_behind(room: Room) -> None:
     server = EmbeddedServer(room.directory)
     entering = asyncio.ensure_future(server.__aenter__())
-    while not server_is_alive(room.directory):  # noqa: ASYNC110 - a fact of another process, which sets no event here
-        await asyncio.sleep(0)
+
+    async def is_half_way() -> bool:
+        return server_is_alive(room.directory)
+
+    await until(is_half_way, bool, every=0)  # it lasts some milliseconds
     entering.cancel()
     with pytest.raises(asyncio.CancelledError):
         await entering

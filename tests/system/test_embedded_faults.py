@@ -20,8 +20,9 @@ from engine import embedded_place as place
 from engine import embedded_process as process
 from engine.embedded import EmbeddedServer
 from engine.errors import StoreError, StoreUnreachable
+from tests.support.running import eventually
 
-from .embedded_users import Room, eventually
+from .embedded_users import Room
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +14,7 @@ from typing import Self
 import pytest
 
 from engine.embedded_process import ask, find_binary
+from tests.support.running import eventually
 
 
 class OwnServer:
@@ -53,11 +53,7 @@ class OwnServer:
         """Start on the data that is there; returns when it answers."""
         self.socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
-        deadline = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < deadline, "the server did not start"
-            assert self._process.poll() is None, "the server ended while starting"
-            time.sleep(0.005)
+        eventually(self._answers, "the server answers")
 
     def kill(self) -> None:
         """End it as by `kill -9`."""
@@ -77,6 +73,8 @@ class OwnServer:
         self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the server ended while starting"
         try:
             return ask(self.socket, "PING") == b"+PONG"
         except OSError:
