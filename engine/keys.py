@@ -99,5 +99,8 @@ def split_id(full_id: str) -> tuple[str, str]:
 
 def shown(value: object, limit: int = 60) -> str:
     """A value from outside as it may appear in a sentence: quoted, control characters escaped, cut."""
-    text = ascii(value) if not isinstance(value, str) or not value.isprintable() else repr(value)
+    try:
+        text = ascii(value) if not isinstance(value, str) or not value.isprintable() else repr(value)
+    except Exception:  # noqa: BLE001 - a repr of theirs that raises, an int too long to print: the sentence must still be said
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

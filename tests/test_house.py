@@ -195,8 +195,10 @@ def test_no_other_words_stand_where_a_script_names_its_users() -> None:
 def parts_of(name: str) -> list[str]:
     text = (LUA / f"{name}.lua").read_text(encoding="utf-8")
     found = re.findall(r"^--@use (.+)$", text, re.MULTILINE)
-    assert len(found) == 1, f"{name}.lua has one line that names its parts"
-    return str(found[0]).split()
+    parts = [part for line in found for part in str(line).split()]  # two lines: what the usual call needs, and the rest
+    assert parts, f"{name}.lua names no parts"
+    assert len(set(parts)) == len(parts), f"{name}.lua names a part twice"
+    return parts
 
 
 def test_every_part_says_what_it_is_and_is_used() -> None:

@@ -83,7 +83,8 @@ class ActVerbs(Verbs):
         return int(await self._run("requeue", queue, *job_ids)) if job_ids else 0
 
     async def pause(self, queue: str, reason: str, for_ms: int = 0) -> bool:
-        """Stop claims, for `for_ms` or (0) until resumed. False: it was paused so before. Reason and end are the new ones.
+        """Stop claims, for `for_ms` or (0) until resumed. False: it was paused so before. Without a reason, what
+        stood of reason and end stays.
 
         Redis: lua/pause.lua."""
         return bool(await self._run("pause", queue, "pause", for_ms, reason))

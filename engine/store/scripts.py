@@ -1,7 +1,8 @@
 """Scripts: reads `lua/*.lua`, joins each with the parts it names, and knows its SHA-1.
 
-A script file has its `#!lua` line, a header (its contract), one `--@use` line that names the parts from `lua/parts/` in
-order, and its body. Joining by name keeps the prelude of the hot scripts short: a closure that is not used is not built.
+A script file has its `#!lua` line, a header (its contract), a `--@use` line that names the parts from `lua/parts/` in order, and
+its body. Joining by name keeps the prelude of the hot scripts short: a closure that is not used is not built. `enqueue` answers
+its usual call before a second such line.
 """
 
 from __future__ import annotations

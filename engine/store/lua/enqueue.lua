@@ -27,18 +27,16 @@ local n = (#ARGV - 5) / 2
 local limit = tonumber(ARGV[5])
 -- the usual call: jobs with one head, no key, due now, in a stream that exists. It is answered before the closures of the parts
 -- below are built, which cost more than its own commands do (docs/performance.md)
-local plain = limit == 0 and meta[1] and string.match(ARGV[6] or '', '^(%d);0;0;%d+;0;$')
-if plain and string.find(meta[3] or '', plain, 1, true) then
-  for i = 8, #ARGV, 2 do
-    if ARGV[i] ~= ARGV[6] then
-      plain = nil
-      break
-    end
+local head
+for i = 6, #ARGV, 2 do
+  head = head or ARGV[i]
+  if ARGV[i] ~= head then
+    head = ''
+    break
   end
-else
-  plain = nil
 end
-if plain then
+local plain = limit == 0 and meta[1] and string.match(head or '', '^(%d);0;0;%d+;0;$')
+if plain and string.find(meta[3] or '', plain, 1, true) then
   local ms, seq = tonumber(meta[1]), tonumber(meta[2])
   if T > ms then ms, seq = T, 0 end
   seq = seq + tonumber(ARGV[1])
@@ -71,7 +69,8 @@ end
 reserve_from(meta[1], meta[2], n + 1)
 local ms, first = fmt(ids_ms), ids_seq + 1
 local dups, added = {}, 0
-local head, prio, delay, at, window, key, dedup, fresh
+head = nil
+local prio, delay, at, window, key, dedup, fresh
 local function first_with(dedup_key, id) -- the id already holding this dedup key inside its window, else nil and take it
   -- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire
   local _, class = math.frexp(window)
