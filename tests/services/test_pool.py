@@ -77,15 +77,16 @@ async def test_stopping_gives_back_what_was_not_started_with_its_attempt(store: 
 
 
 async def test_an_abandoned_pool_ends_although_its_handler_answers_late(store: RedisStore, queue: str) -> None:
-    release = asyncio.Event()
+    swallowed = asyncio.Event()
 
     async def stubborn(payload: Any) -> None:
-        while not release.is_set():
+        while True:
             try:
-                await release.wait()
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 if bench.task_is_ending:
                     raise
+                swallowed.set()
 
     class Ending(Bench):
         task_is_ending = False
@@ -96,7 +97,7 @@ async def test_an_abandoned_pool_ends_although_its_handler_answers_late(store: R
         await bench.recorder.next(JobStarted)
         bench.pool.stop()
         bench.pool.cancel_running()
-        await asyncio.sleep(0)
+        await swallowed.wait()
         bench.task_is_ending = True
         bench.pool.abandon()
     assert (await store.counts(queue)).active == 1

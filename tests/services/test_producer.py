@@ -108,9 +108,8 @@ async def test_each_of_many_waiting_callers_hears_of_a_failure(store: RedisStore
 async def test_a_caller_that_gave_up_disturbs_nobody(store: RedisStore, queue: str) -> None:
     one = producer(store)
     tasks = [asyncio.ensure_future(one.add(queue, ONE)) for _ in range(6)]
-    await asyncio.sleep(0)
-    tasks[0].cancel()
-    tasks[3].cancel()
+    for task in (tasks[0], tasks[3]):
+        asyncio.get_running_loop().call_soon(task.cancel)  # once all of them wait
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(a, asyncio.CancelledError) for a in answers] == [True, False, False, True, False, False]
     assert len(await one.add(queue, ONE)) == 1
@@ -120,9 +119,9 @@ async def test_a_caller_that_gave_up_disturbs_nobody(store: RedisStore, queue: s
 async def test_a_closed_producer_refuses_after_it_sent_what_waited(store: RedisStore, queue: str) -> None:
     one = producer(store)
     tasks = [asyncio.ensure_future(one.add(queue, ONE)) for _ in range(5)]
-    await asyncio.sleep(0)
-    await one.close()
+    closing = asyncio.ensure_future(one.close())  # begins once all of them wait
     assert len(await asyncio.gather(*tasks)) == 5
+    await closing
     with pytest.raises(EngineClosed):
         await one.add(queue, ONE)
 

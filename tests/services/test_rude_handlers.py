@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from engine import Engine, Job, Snooze, State, StoreFull
 from engine.store.redis_store import RedisStore
@@ -21,7 +22,7 @@ async def test_handlers_that_cancel_their_own_task_cost_no_slot(
         if kind != "ok":
             asyncio.current_task().cancel()  # type: ignore[union-attr]  # a handler runs in a task
         if kind == "wait":
-            await asyncio.sleep(0)
+            await asyncio.Event().wait()
         return kind
 
     async with engine, running(engine):
@@ -101,17 +102,17 @@ async def test_a_cancellation_that_reaches_an_idle_slot_delays_no_later_job(
 ) -> None:
     engine = make_engine()
 
+    slots: list[asyncio.Task[Any] | None] = []
+
     @engine.queue(queue, concurrency=1).handler("work")
     async def work(number: int) -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        if number == 0:
-            asyncio.get_running_loop().call_later(0.05, task.cancel)
+        slots.append(asyncio.current_task())
         return number
 
     async with engine, running(engine):
         assert await (await work.enqueue(0)).result(timeout=10) == 0
-        await asyncio.sleep(0.2)  # the cancellation comes to a slot that waits
+        assert slots[0] is not None
+        slots[0].cancel()  # what a handler left behind may do so late: the slot waits by now
         for number in range(1, 4):
             assert await (await work.enqueue(number)).result(timeout=5) == number
 

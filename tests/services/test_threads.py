@@ -41,8 +41,7 @@ async def test_cancelled_callers_lose_no_place() -> None:
     threads = Threads(2)
     for _ in range(200):
         caller = asyncio.ensure_future(threads.run(lambda: None))
-        await asyncio.sleep(0)
-        caller.cancel()
+        asyncio.get_running_loop().call_soon(caller.cancel)  # once it has begun
         await asyncio.wait({caller})
     results = await asyncio.wait_for(asyncio.gather(*(threads.run(lambda: 1) for _ in range(4))), 10)
     assert results == [1, 1, 1, 1]

@@ -37,7 +37,7 @@ class FakeClock(Clock):
         """Until `advance` has passed the end; 0 yields once."""
         self.slept.append(seconds)
         if seconds <= 0:
-            await asyncio.sleep(0)
+            await settle(1)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._mono + seconds, next(self._order), future))

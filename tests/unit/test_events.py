@@ -181,11 +181,10 @@ async def test_the_recorder_waits_for_what_is_still_to_come_from_here_or_from_a_
     async with asyncio.TaskGroup() as group:
         first = group.create_task(recorder.next(JobStarted, name="late"))
         second = group.create_task(recorder.next(JobDied))
-        await asyncio.sleep(0)
-        hub.emit(started("early"))
-        hub.emit(started("late"))
         died: dict[str, Any] = {"attempt": 3, "reason": "r", "error": "e", "queue": "q", "id": "q/1-1", "name": "n"}
-        threading.Thread(target=hub.emit, args=(JobDied(at_ms=1, **died),)).start()
+        thread = threading.Thread(target=hub.emit, args=(JobDied(at_ms=1, **died),))
+        for act in (lambda: hub.emit(started("early")), lambda: hub.emit(started("late")), thread.start):
+            asyncio.get_running_loop().call_soon(act)  # once both have begun to wait
     assert (await first).name == "late"
     assert (await second).reason == "r"
     with pytest.raises(AssertionError, match="no JobCompleted"):
