@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from engine import Clock
@@ -18,15 +20,18 @@ HOUR = 3_600_000
 class CountedSleeps(Clock):
     """Time that passes at once when somebody sleeps."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[float], Awaitable[object]] | None = None) -> None:
+        """`meanwhile` happens in each sleep, told how long was slept until then."""
         self.slept = 0.0
+        self._meanwhile = meanwhile
 
     def mono(self) -> float:
         return self.slept
 
     async def sleep(self, seconds: float) -> None:
         self.slept += seconds
-        await super().sleep(0)
+        if self._meanwhile is not None:
+            await self._meanwhile(self.slept)
 
 
 async def test_everything_dead_goes_back_in_the_order_of_its_death(client: Client, store: RedisStore, queue: str) -> None:
@@ -124,13 +129,11 @@ async def test_clean_wants_a_state(client: Client, queue: str) -> None:
 async def test_drain_pauses_and_waits_for_the_active_ones(store: RedisStore, queue: str) -> None:
     hand = Hand(store, queue)
 
-    class SettlesMeanwhile(CountedSleeps):
-        async def sleep(self, seconds: float) -> None:
-            await super().sleep(seconds)
-            if self.slept > 0.5:
-                await hand.step()
+    async def settle(slept: float) -> None:
+        if slept > 0.5:
+            await hand.step()
 
-    client = Client(store, {queue: QueueSpec(queue)}, clock=SettlesMeanwhile())
+    client = Client(store, {queue: QueueSpec(queue)}, clock=CountedSleeps(settle))
     await enqueue(store, queue, 2)
     (claim,) = await hand.step(want=1)
     hand.settles.complete(claim)

@@ -7,12 +7,12 @@ import asyncio
 import msgspec
 import pytest
 
-from engine import Clock
 from engine.client import Client, Filter
 from engine.errors import BadInput, BadName, JobNotFound, UnknownQueue
 from engine.job import State
 from engine.store.redis_store import RedisStore
 from tests.store.seed import Hand, dead, enqueue, foreign
+from tests.support.running import until
 
 HOUR = 3_600_000
 
@@ -264,13 +264,16 @@ async def test_a_worker_of_two_queues_is_one_worker(client: Client, store: Redis
     assert [(one.queue, one.concurrency, one.names) for one in worker.queues] == [(queue, 5, ("greet",))]
 
 
-async def test_the_tail_tells_what_happens_from_now_on(client: Client, store: RedisStore, queue: str, clock: Clock) -> None:
+async def test_the_tail_tells_what_happens_from_now_on(client: Client, store: RedisStore, queue: str) -> None:
     await dead(store, queue)  # before it began to listen
     tail = client.tail([queue], poll_seconds=0.005)
     reading = asyncio.ensure_future(anext(tail))
-    while not reading.done():
+
+    async def is_heard() -> bool:
         await store.pause(queue, "maintenance")
-        await clock.sleep(0.005)
+        return reading.done()
+
+    await until(is_heard, bool)
     assert (await reading).kind == "paused"
     await store.resume(queue)
     (job_id,) = await enqueue(store, queue)
