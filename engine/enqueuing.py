@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -147,7 +148,7 @@ class Enqueuing:
         return Entry(
             body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
             priority=priority,
-            delay_ms=round(options.delay * 1000),
+            delay_ms=math.ceil(round(options.delay * 1000, 3)),  # up: never early; what floats add beyond a microsecond is none
             at_ms=0 if options.at is None else due_at_ms(options.at),
             ordering_key=options.ordering_key or ordering,
             dedup_key=options.dedup_key or dedup,

@@ -86,13 +86,13 @@ class EnqueueOptions:
 
 
 def due_at_ms(at: datetime) -> int:
-    """Epoch ms of an aware datetime; raises BadTime when it has no zone (09:00 is another moment in every city)."""
+    """Epoch ms of an aware datetime, rounded up: never early. BadTime when it has no zone (09:00 differs from city to city)."""
     if not isinstance(at, datetime):
         raise BadTime(f"at={shown(at)} is no datetime: give a datetime with a time zone")
     offset = at.utcoffset()
     if offset is None:
         raise BadTime(f"at={at.isoformat()} has no time zone: use datetime.now(UTC) or a ZoneInfo")
-    return (at.replace(tzinfo=UTC) - _EPOCH - offset) // timedelta(milliseconds=1)
+    return -((_EPOCH + offset - at.replace(tzinfo=UTC)) // timedelta(milliseconds=1))
 
 
 def _seconds(what: str, value: float, *, least: float | None = None, most: float = LONGEST) -> None:

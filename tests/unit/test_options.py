@@ -86,3 +86,8 @@ def test_an_instant_may_lie_a_minute_back_and_ten_years_ahead() -> None:
 def test_the_same_instant_in_two_zones_is_one() -> None:
     assert due_at_ms(NOW.astimezone(timezone(timedelta(hours=-3)))) == NOW_MS
     assert due_at_ms(datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))) > NOW_MS  # beyond year 9999 in UTC
+
+
+def test_an_instant_within_a_millisecond_is_due_at_its_end_and_not_before() -> None:
+    assert due_at_ms(NOW.replace(microsecond=1)) == NOW_MS + 1
+    assert due_at_ms(NOW.replace(microsecond=1000)) == NOW_MS + 1

@@ -114,7 +114,7 @@ for i = 0, n - 1 do
     dups[#dups + 1] = old
   else
     added = added + 1
-    local due = at > 0 and at or (delay > 0 and T + delay or 0)
+    local due = at > 0 and at or (delay > 0 and T + UP + delay or 0)
     if due > T then
       call('ZADD', P .. 'scheduled', fmt(due), id)
       call('HSET', P .. 'jobs', id, pack(1, 0, prio, id, key, '', body))

@@ -133,7 +133,7 @@ for _ = 1, groups do
 end
 local sooner = false -- something may be due before what other promoters sleep for
 local function postpone(zset, place, id, delay, env)
-  call('ZADD', P .. zset, fmt(T + tonumber(delay)), id)
+  call('ZADD', P .. zset, fmt(T + UP + tonumber(delay)), id)
   call('HSET', P .. 'jobs', id, env)
   call('HSET', P .. 'where', id, place)
   sooner = true

@@ -4,8 +4,9 @@
 local P = KEYS[1]
 local call, try = redis.call, redis.pcall
 local function fmt(n) return string.format('%.0f', n) end
-local T = tonumber(ARGV[2])
+local T, UP = tonumber(ARGV[2]), 0 -- now in ms, and 1 when it is a part of a millisecond later than that
 if T == 0 then
   local t = call('TIME') -- read once: it moves within a script on Redis 7.0
   T = t[1] * 1000 + math.floor(t[2] / 1000)
+  UP = t[2] % 1000 > 0 and 1 or 0 -- a delay counts from T + UP: never early
 end
