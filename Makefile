@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 RUN_FOR ?=
+BENCH ?=
 # most tests wait for leases and processes rather than compute: three at a time fill two cores
 SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
@@ -53,9 +54,8 @@ test-redis: setup-dev ## the store's part of the suite on Debian's Redis
 
 test-all: test ## the same as test
 
-bench: setup-dev ## drain rate, cost of a job in calls and bytes
-	@$(BIN)/python -m bench.drain
-	@$(BIN)/python -m bench.drain --keys 5000
+bench: setup-dev ## the users' targets, each tried and judged (BENCH='--quick --html page.html'); others: python -m bench.scale, bench.peers
+	@$(BIN)/python -m bench.targets $(BENCH)
 
 ci: ## what CI runs
 	@sh .ci/run

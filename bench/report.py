@@ -60,7 +60,9 @@ class Figure(msgspec.Struct, frozen=True, tag="figure"):
     def target(self) -> str:
         """`at most 50 ms`, '' without a target."""
         parts = []
-        if self.at_least is not None and self.at_most is not None:
+        if self.at_least is not None and self.at_least == self.at_most:
+            parts.append(f"exactly {number(self.at_least)} {self.unit}")
+        elif self.at_least is not None and self.at_most is not None:
             parts.append(f"{number(self.at_least)} to {number(self.at_most)} {self.unit}")
         elif self.at_least is not None:
             parts.append(f"at least {number(self.at_least)} {self.unit}")

@@ -39,7 +39,7 @@ def _top(report: Report) -> list[Element]:
 
 def _section(section: Section) -> Element:
     inside: list[Inside] = [tag("h2", section.title)]
-    inside += [tag("p", paragraph) for paragraph in section.text.split("\n\n")] if section.text else []
+    inside += [tag("p", *_words(paragraph)) for paragraph in section.text.split("\n\n")] if section.text else []
     if section.figures:
         inside.append(_figures(section.figures))
     if section.plots:
@@ -48,6 +48,11 @@ def _section(section: Section) -> Element:
     if section.settings:
         inside.append(tag("details", tag("summary", "Settings"), _pairs(section.settings)))
     return tag("section", *inside)
+
+
+def _words(paragraph: str) -> list[Inside]:
+    """A text with what stands between backticks as code."""
+    return [tag("code", part) if at % 2 else part for at, part in enumerate(paragraph.split("`"))]
 
 
 def _figures(figures: list[Figure]) -> Element:

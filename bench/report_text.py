@@ -50,13 +50,15 @@ def _section(section: Section) -> Iterator[str]:
         yield from _wrapped(paragraph)
     yield from _pairs(section.settings)
     if section.figures:
-        yield from _grid([_figure_row(figure) for figure in section.figures])
+        for figure, line in zip(section.figures, _grid([_figure_row(f) for f in section.figures]), strict=True):
+            yield line
+            yield from _wrapped(figure.note, " " * 10)
     for table in section.tables:
         yield from _table(table)
 
 
 def _figure_row(figure: Figure) -> list[str]:
-    return [MARKS[figure.verdict], figure.name, figure.shown, figure.target, _in_brackets(figure.spread), figure.note]
+    return [MARKS[figure.verdict], figure.name, figure.shown, figure.target, _in_brackets(figure.spread)]
 
 
 def _table(table: Table) -> Iterator[str]:
@@ -101,6 +103,5 @@ def _pairs(pairs: Mapping[str, str]) -> Iterator[str]:
         yield from (f"  {'':{width}}  {line}" for line in lines[1:])
 
 
-def _wrapped(text: str) -> Iterator[str]:
-    for line in textwrap.wrap(text, WIDTH - 2, break_long_words=False):
-        yield f"  {line}"
+def _wrapped(text: str, indent: str = "  ") -> Iterator[str]:
+    yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
