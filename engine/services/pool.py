@@ -32,6 +32,9 @@ from .slot import Slot
 
 BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
+AHEAD = 256
+"""Most jobs to hold beyond the free slots: two calls and a half. With one call's worth the slots ran dry while the next call was
+under way, and worker and server took turns instead of working side by side (docs/performance.md)."""
 HORIZON = 0.02
 """Seconds. Claim ahead only what the slots will start within this: so slow handlers hold exactly their free slots, and
 priorities, pauses and limits stay exact; fast ones are never starved by the round trip."""
@@ -213,7 +216,7 @@ class Pool:
         average = self._settler.slowest_average()
         if average is None or average > HORIZON:
             return 0
-        return min(int(self.concurrency * HORIZON / max(average, 1e-6)), BATCH)
+        return min(int(self.concurrency * HORIZON / max(average, 1e-6)), AHEAD)
 
     # --- one call ----------------------------------------------------------------------------------------------------
 
