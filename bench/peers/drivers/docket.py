@@ -1,0 +1,76 @@
+"""docket (`pydocket`): Redis Streams and scripts. The worker is the `docket worker` command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from docket import Docket, ExponentialRetry
+
+from bench.peers.drivers import common
+
+RETRY: Any = ExponentialRetry(attempts=3, minimum_delay=timedelta(seconds=1), maximum_delay=timedelta(seconds=60))
+
+
+async def message(job: common.Payload, retry: Any = RETRY) -> None:
+    """The job."""
+    await common.handle(job)
+
+
+tasks = [message]
+
+
+CALLS = 50
+"""Enqueue calls at once: its pool refuses a caller beyond 100 connections instead of letting it wait."""
+
+
+class Producer:
+    """`docket.add`."""
+
+    def __init__(self, docket: Any) -> None:
+        self._docket = docket
+        self._calls = asyncio.Semaphore(CALLS)
+
+    async def send(self, job: common.Payload, delay_s: float) -> None:
+        """One job."""
+        when = datetime.fromtimestamp(-(-job["due_ns"] // 1000) / 1e6, tz=UTC) if delay_s > 0 else None
+        async with self._calls:
+            await self._docket.add(message, when=when)(job)
+
+    async def send_many(self, jobs: Sequence[common.Payload]) -> None:
+        """docket has none: `Agenda.scatter` is single calls in a row."""
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def producer() -> AsyncIterator[Producer]:
+    """A connected docket."""
+    async with Docket(name="bench", url=common.redis_url()) as docket:
+        docket.register(message)
+        yield Producer(docket)
+
+
+def worker(pool: int) -> None:
+    """The library's command."""
+    where = ("--docket", "bench", "--url", common.redis_url(), "--tasks", "bench.peers.drivers.docket:tasks")
+    common.become("docket", "worker", *where, "--concurrency", str(pool), "--logging-level", "WARNING")
+
+
+DRIVER = common.Driver(
+    packages=["pydocket", "redis", "hiredis", "uvloop"],
+    runs_as="coroutines in one process",
+    has_bulk=False,
+    settings=[
+        common.Setting("--concurrency", "the pool", "what is being compared"),
+        common.Setting("retry", "ExponentialRetry, 3 attempts", "without it a failed job is not retried"),
+        common.Setting("enqueue calls at once", f"at most {CALLS}", "its pool raises beyond 100 connections instead of waiting"),
+        common.Setting("execution_ttl", "15 min (default)", "the history its users have"),
+        common.Setting("--redelivery-timeout", "5 min (default)", "decides how soon a lost job comes back"),
+        common.Setting("--logging-level", "WARNING", "its lines a job would be what is measured"),
+    ],
+    producer=producer,
+    worker=worker,
+)

@@ -1,0 +1,83 @@
+"""RAW: the Redis commands a queue on streams can't do without, from Python and without any job logic; the yardstick's top.
+
+python -m bench.peers.drivers.raw single|pipelined|claim --count N      prints {"count", "seconds"} as JSON
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bench.peers.drivers import common
+
+STREAM, GROUP, CONSUMER = "raw:stream", "w", "c"
+BODY = json.dumps(common.payload(1)).encode()
+"""Encoded once: encoding is job logic."""
+BATCH = 100
+
+
+async def single(client: Any, count: int) -> None:
+    """XADD, each answered before the next."""
+    for _ in range(count):
+        await client.xadd(STREAM, {"j": BODY})
+
+
+async def pipelined(client: Any, count: int) -> None:
+    """XADD in pipelines of a hundred."""
+    for start in range(0, count, BATCH):
+        pipe = client.pipeline(transaction=False)
+        for _ in range(min(BATCH, count - start)):
+            pipe.xadd(STREAM, {"j": BODY})
+        await pipe.execute()
+
+
+async def claim(client: Any, count: int) -> None:
+    """XREADGROUP of a hundred, then XACK and XDEL of them in the round trip that reads the next hundred."""
+    done: list[bytes] = []
+    left = count
+    while left > 0 or done:
+        pipe = client.pipeline(transaction=False)
+        if done:
+            pipe.xack(STREAM, GROUP, *done)
+            pipe.xdel(STREAM, *done)
+        pipe.xreadgroup(GROUP, CONSUMER, {STREAM: ">"}, count=BATCH)
+        answer = (await pipe.execute())[-1]
+        rows = _rows(answer)
+        done = [entry for entry, _ in rows]
+        left -= len(rows)
+
+
+def _rows(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of a reply, in either protocol's form."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        return [row for batch in next(iter(answer.values())) for row in batch]
+    return list(answer[0][1])
+
+
+async def main() -> None:
+    """One measurement on a connected client."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("single", "pipelined", "claim"))
+    parser.add_argument("--count", type=int, required=True)
+    asked = parser.parse_args()
+    client = Redis.from_url(common.redis_url(), single_connection_client=True)
+    await client.delete(STREAM)
+    await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    if asked.what == "claim":
+        await pipelined(client, asked.count)
+    what = {"single": single, "pipelined": pipelined, "claim": claim}[asked.what]
+    began = time.perf_counter()
+    await what(client, asked.count)
+    seconds = time.perf_counter() - began
+    await client.aclose()
+    print(json.dumps({"count": asked.count, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    common.run(main())

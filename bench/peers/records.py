@@ -1,0 +1,65 @@
+"""Records: what handlers wrote, 32 bytes a run, and what follows from it: rates, latencies, what ran twice or never."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_RECORD = struct.Struct("<QQQQ")
+SIZE = _RECORD.size
+WARM_UP = 1 << 40
+"""Jobs numbered from here on are not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run of a job; instants in nanoseconds since 1970. `ended_ns` 0: it had only begun."""
+
+    seq: int
+    due_ns: int
+    started_ns: int
+    ended_ns: int
+
+
+def count(path: Path) -> int:
+    """Whole records in the file, warm-up included; 0 when there is none yet."""
+    try:
+        return path.stat().st_size // SIZE
+    except FileNotFoundError:
+        return 0
+
+
+def read(path: Path, skip: int = 0) -> list[Record]:
+    """The measured records, in the order they were written, without the first `skip` (warm-up included) of the file."""
+    data = path.read_bytes()[skip * SIZE :] if path.exists() else b""
+    whole = len(data) // SIZE * SIZE
+    return [Record(*fields) for fields in _RECORD.iter_unpack(data[:whole]) if fields[0] < WARM_UP]
+
+
+def rate(records: Sequence[Record]) -> float:
+    """Jobs a second from the first start to the last end; 0 for fewer than two."""
+    if len(records) < 2:
+        return 0.0
+    seconds = (max(r.ended_ns for r in records) - min(r.started_ns for r in records)) / 1e9
+    return len(records) / seconds
+
+
+def late_ms(records: Sequence[Record]) -> list[float]:
+    """How long after its due instant (or its enqueue) each job first started, in ms, sorted; negative is early."""
+    first: dict[int, float] = {}
+    for r in records:
+        late = (r.started_ns - r.due_ns) / 1e6
+        first[r.seq] = min(late, first.get(r.seq, late))
+    return sorted(first.values())
+
+
+def tally(records: Sequence[Record], expected: int) -> str:
+    """What is wrong with how often jobs ran: '' when each of 0 to `expected` - 1 ran exactly once."""
+    runs = Counter(r.seq for r in records)
+    twice = sum(1 for times in runs.values() if times > 1)
+    never = expected - sum(1 for seq in runs if seq < expected)
+    parts = [f"{n:,} of {expected:,} jobs {what}" for n, what in ((never, "never ran"), (twice, "ran more than once")) if n]
+    return ", ".join(parts)

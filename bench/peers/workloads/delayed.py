@@ -1,0 +1,60 @@
+"""Delayed: jobs due at instants spread over some seconds; how late their handlers start, and whether any was early."""
+
+from __future__ import annotations
+
+import time
+
+from bench.report import percentile
+
+from .. import records
+from ..contender import Contender
+from ..environments import CannotRun
+from ..ground import POOL, Ground
+from ..results import Metric, Reading, Readings
+from .base import refuse
+
+PATIENCE_SECONDS = 8.0
+
+
+class Delayed:
+    """A ready worker; all jobs are enqueued before the first is due."""
+
+    name = "delayed"
+    title = "Delayed jobs"
+    text = (
+        "Jobs are enqueued with due instants spread evenly, all before the first is due, while a worker (pool of 5) is up. "
+        "Lateness is from the due instant to the handler's start; early is early by more than a millisecond. Where an "
+        "interface takes only whole milliseconds or seconds, the instant asked for is rounded up."
+    )
+    metrics = (
+        Metric("p50", "late p50", "ms", "less", is_main=True),
+        Metric("p99", "late p99", "ms", "less", is_main=True),
+        Metric("early", "early", "jobs", "less"),
+    )
+    is_waiting = False
+    has_runs_at_once = False
+
+    def run(self, contender: Contender, ground: Ground) -> Readings:
+        """One batch."""
+        refuse(contender, self.name, POOL)
+        scale = ground.scale
+        with ground.server() as (server, file), contender.worker(server, POOL, file, scheduler=True) as program:
+            contender.wait_ready(server, program, file)
+            sent = contender.command(
+                server, "delayed", count=scale.delayed_jobs, over=scale.delayed_over, lead=scale.delayed_lead
+            )
+            deadline = time.monotonic() + sent["spare_s"] + scale.delayed_over + PATIENCE_SECONDS
+            while len(late := records.late_ms(records.read(file))) < scale.delayed_jobs and time.monotonic() < deadline:
+                time.sleep(0.25)
+            found = records.read(file)
+        if not late:
+            raise CannotRun(f"no delayed job ran within {PATIENCE_SECONDS:.0f} s of the last one's instant")
+        notes = [contender.description.notes.get(self.name, ""), records.tally(found, scale.delayed_jobs)]
+        if sent["spare_s"] < 0:
+            notes.append(f"its enqueue calls took {-sent['spare_s']:.1f} s longer than there was before the first was due")
+        note = "; ".join(filter(None, notes))
+        return {
+            "p50": Reading(percentile(late, 0.5), note),
+            "p99": Reading(percentile(late, 0.99), note),
+            "early": float(sum(one < -1.0 for one in late)),
+        }

@@ -1,0 +1,83 @@
+"""Drain: how fast a worker gets through no-op jobs that wait for it, and what each job costs server and worker."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .. import records
+from ..contender import READY_SECONDS, Contender
+from ..ground import Ground
+from ..processes import Program
+from ..results import Metric, Reading, Readings
+from .base import Snapshot, refuse, snapshot
+
+SETTLE_SECONDS = 0.3
+"""After the last handler ended: its acknowledgement belongs to the job."""
+
+
+class Drain:
+    """A backlog, then a worker; measured from the first start of a handler to the last end."""
+
+    is_waiting = False
+    has_runs_at_once = False
+
+    def __init__(self, pool: int) -> None:
+        self.pool = pool
+        self.name = f"drain-{pool}"
+        self.title = f"Drain of no-op jobs, pool of {pool}"
+        self.text = (
+            f"A worker with a pool of {pool} is started on a backlog; the rate is from the first start of a handler to the last "
+            "end, over all jobs or as many as were run in the time a drain has. Commands (those inside scripts included), round "
+            "trips (reads of the server) and CPU are counted between the first job and the last, children included."
+        )
+        self.metrics = (
+            Metric("rate", "jobs/s", "jobs/s", "more", is_main=True),
+            Metric("commands", "commands a job", "", "less", is_main=pool == 5),
+            Metric("reads", "round trips a job", "", "less", is_main=pool == 5),
+            Metric("worker", "worker CPU a job", "us", "less", is_main=pool == 5),
+            Metric("server", "server CPU a job", "us", "less", is_main=pool == 5),
+            Metric("rss", "worker memory", "MB", "less", is_main=pool == 5),
+            Metric("processes", "processes", "", "less"),
+        )
+
+    def run(self, contender: Contender, ground: Ground) -> Readings:
+        """One drain of a copy of the backlog."""
+        refuse(contender, self.name, self.pool)
+        jobs = ground.scale.drain_jobs
+        with (
+            ground.server(ground.backlog(contender, jobs)) as (server, file),
+            contender.worker(server, self.pool, file) as program,
+        ):
+            contender.wait_records(program, file, 1, READY_SECONDS)
+            done_before = records.count(file)
+            before = snapshot(server, program)
+            _wait(file, jobs, ground.scale.drain_seconds, program)
+            if records.count(file) >= jobs:
+                time.sleep(SETTLE_SECONDS)
+            after = snapshot(server, program)
+            done = records.count(file) - done_before
+            found = records.read(file)
+        wrong = records.tally(found, jobs) if len(found) >= jobs else ""
+        partly = "" if len(found) >= jobs else f"{len(found):,} jobs in the time a drain has"
+        return {"rate": Reading(records.rate(found), wrong or partly), **costs(before, after, done)}
+
+
+def _wait(file: Path, jobs: int, seconds: float, program: Program) -> None:
+    deadline = time.monotonic() + seconds
+    while records.count(file) < jobs and time.monotonic() < deadline and program.exit_code is None:
+        time.sleep(0.005)
+
+
+def costs(before: Snapshot, after: Snapshot, jobs: int) -> Readings:
+    """What one job cost between two instants."""
+    if jobs <= 0:
+        return {name: Reading(None, "too few jobs ran") for name in ("commands", "reads", "worker", "server", "rss", "processes")}
+    return {
+        "commands": (after.gauge.commands - before.gauge.commands) / jobs,
+        "reads": (after.gauge.reads - before.gauge.reads) / jobs,
+        "worker": (after.usage.cpu_seconds - before.usage.cpu_seconds) / jobs * 1e6,
+        "server": (after.gauge.cpu_seconds - before.gauge.cpu_seconds) / jobs * 1e6,
+        "rss": after.usage.rss_bytes / 1e6,
+        "processes": float(after.usage.processes),
+    }

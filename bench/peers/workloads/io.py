@@ -1,0 +1,46 @@
+"""I/O: jobs that wait 10 ms, as calls to a provider do, at a pool of 5: how close to the ideal 500 a second."""
+
+from __future__ import annotations
+
+import time
+
+from .. import records
+from ..contender import READY_SECONDS, Contender
+from ..ground import POOL, Ground
+from ..results import Metric, Reading, Readings
+from .base import refuse
+
+HOLD_MS = 10
+IDEAL = POOL * 1000 / HOLD_MS
+
+
+class Io:
+    """A backlog of waiting jobs that each hold a slot for 10 ms."""
+
+    name = "io"
+    title = "Jobs of 10 ms I/O, pool of 5"
+    text = (
+        "A backlog of jobs that each sleep 10 ms (asyncio.sleep, time.sleep in threads and processes), pool of 5. The ideal is "
+        f"{IDEAL:.0f} jobs/s; what is missing went into fetching, starting and settling while a slot stood empty."
+    )
+    metrics = (
+        Metric("rate", "jobs/s", "jobs/s", "more"),
+        Metric("efficiency", "of the ideal", "%", "more", is_main=True),
+    )
+    is_waiting = False
+    has_runs_at_once = False
+
+    def run(self, contender: Contender, ground: Ground) -> Readings:
+        """One drain."""
+        refuse(contender, self.name, POOL)
+        jobs = ground.scale.io_jobs
+        backlog = ground.backlog(contender, jobs, HOLD_MS)
+        with ground.server(backlog) as (server, file), contender.worker(server, POOL, file) as program:
+            contender.wait_records(program, file, 1, READY_SECONDS)
+            deadline = time.monotonic() + 4 * jobs / IDEAL
+            while records.count(file) < jobs and time.monotonic() < deadline:
+                time.sleep(0.005)
+            found = records.read(file)
+        rate = records.rate(found)
+        wrong = records.tally(found, jobs) if len(found) >= jobs else f"{len(found):,} jobs in the time it had"
+        return {"rate": Reading(rate, wrong), "efficiency": 100 * rate / IDEAL}
