@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from bench.noop import Payload, build, queue_names
+from bench.noop import CONTENT, Payload, build, queue_names
 from engine import Engine, EngineError, EnqueueOptions
 from engine.fleet import run
 
 CHUNK = 100
-"""Entries one call to the server takes."""
+"""Entries one call to the server takes; with several queues the chunks go around, smaller so that each queue gets some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,6 @@ class Feed:
     jobs: int
     keys: int = 0
     """Ordering keys over which the jobs spread, turn by turn; 0 for jobs without."""
-    first_key: int = 0
     delay: float = 0.0
     """Seconds until they are due; a spread of as much again lies between the first and the last."""
     priority: int | None = None
@@ -44,12 +43,13 @@ async def fill(app: Engine, feed: Feed) -> int:
     """Enqueue all of it; how many the server took. The engine is open, and was made by `noop.build`."""
     names = queue_names(feed.queues)
     handler = "keyed" if feed.keys else "noop"
+    chunk = max(min(CHUNK, feed.jobs // len(names)), 1)
     done = 0
-    for start in range(0, feed.jobs, CHUNK):
-        numbers = range(start, min(start + CHUNK, feed.jobs))
-        payloads = [Payload(f"c-{feed.first_key + (number % feed.keys if feed.keys else number)}") for number in numbers]
+    for start in range(0, feed.jobs, chunk):
+        numbers = range(start, min(start + chunk, feed.jobs))
+        payloads = [Payload(f"c-{number % feed.keys if feed.keys else number}", CONTENT) for number in numbers]
         options = EnqueueOptions(delay=feed.delay * (1 + start / feed.jobs), priority=feed.priority)
-        queue = names[start // CHUNK % len(names)]
+        queue = names[start // chunk % len(names)]
         handles = await app.client.enqueue_many(queue, handler, payloads, options)
         done += len(handles)
     return done
@@ -57,7 +57,7 @@ async def fill(app: Engine, feed: Feed) -> int:
 
 async def main(feed: Feed) -> bool:
     """Fill, and say so when not everything went in."""
-    async with build(feed.queues) as app:
+    async with build({"BENCH_QUEUES": str(feed.queues)}) as app:
         done = await fill(app, feed)
     if done != feed.jobs:
         raise EngineError(f"{done} of {feed.jobs} jobs were enqueued")
@@ -68,7 +68,6 @@ def _parsed() -> Feed:
     parser = argparse.ArgumentParser(prog="python -m bench.feed", description="Fill the queues of bench.noop.")
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--keys", type=int, default=0)
-    parser.add_argument("--first-key", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--priority", type=int)
     parser.add_argument("--queues", type=int, default=1)

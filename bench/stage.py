@@ -83,9 +83,16 @@ class Stage:
         self._parts += 1
         return self.directory / f"{self._parts:03}-{name}"
 
-    def workers(self, app: str, *arguments: str, environment: Mapping[str, str] | None = None, processes: int = 1) -> Workers:
-        """`engine run` for that application; started when entered."""
-        command = [sys.executable, "-m", "engine.cli", "--app", app, "run", *arguments]
+    def workers(
+        self,
+        app: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        processes: int = 1,
+        under: Sequence[str] = (),
+    ) -> Workers:
+        """`engine run` for that application, started when entered; `under` a command that takes one, a profiler say."""
+        command = [*under, sys.executable, "-m", "engine.cli", "--app", app, "run", *arguments]
         if processes > 1:
             command += ["--processes", str(processes)]
         return Workers(command, self.environment(**(environment or {})), self.file("worker.log"), processes, self._clock)

@@ -1,0 +1,84 @@
+"""Does the cost of a job grow? python -m bench.scale [--quick] [--part NAME]... [--json FILE] [--html FILE]
+
+The same drain and the same single jobs beside more and more waiting jobs, scheduled jobs, ordering keys and queues, and by more
+worker processes. Rates, the server's own commands and microseconds a job, bytes an item. Exits with 1 when something grew by
+more than 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench.meter import Meter
+from bench.report import Report, Section
+from bench.report_output import add_options, command_line, deliver, machine, now, versions
+from bench.stage import Stage
+from engine import Clock
+from engine.fleet import run
+
+from . import growth, memory, queues
+from . import machine as cores
+
+PARTS = ("waiting", "scheduled", "keys", "queues", "memory", "processes", "shares")
+
+
+async def measured(options: argparse.Namespace, clock: Clock) -> Report:
+    """Run the parts that were asked for."""
+    started_at, began, ran_on = now(), clock.mono(), machine()
+    sizes = growth.QUICK if options.quick else growth.Sizes()
+    drains = cores.QUICK if options.quick else cores.Sizes()
+    async with Stage("everysec", clock=clock) as stage:
+        with Meter(stage.url, clock) as meter:
+            server = meter.version()
+        about = stage.about
+    sections: list[Section] = []
+    for name in options.part or PARTS:
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        match name:
+            case "waiting":
+                sections.append(await growth.waiting(sizes, clock))
+            case "scheduled":
+                sections.append(await growth.scheduled(sizes, clock))
+            case "keys":
+                sections.append(await growth.keys(sizes, clock))
+            case "queues":
+                sections.append(await queues.queues(sizes, clock))
+            case "memory":
+                sections.append(await memory.memory(10_000 if options.quick else 100_000, clock))
+            case "processes":
+                sections.append(await cores.processes(drains, clock))
+            case _:
+                sections.append(await cores.shares(drains, clock))
+    return Report(
+        title="Scale",
+        about="What a job costs beside a thousand others and beside a million, in one process and in several.",
+        command=command_line("bench.scale"),
+        started_at=started_at,
+        seconds=clock.mono() - began,
+        machine=ran_on,
+        versions=versions(server=server),
+        settings={**about, "worker": "engine run, as users run it"},
+        sections=sections,
+    )
+
+
+def main() -> int:
+    """Parse, measure, deliver."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description="Does the cost of a job grow?")
+    add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="small sizes, once: to see that it runs, not for a verdict")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given several times")
+    options = parser.parse_args()
+    reports: list[Report] = []
+
+    async def inner() -> bool:
+        reports.append(await measured(options, Clock()))
+        return True
+
+    run(inner())
+    return deliver(reports[0], options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
