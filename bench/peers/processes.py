@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -111,6 +112,8 @@ def _stat(pid: str) -> _Stat | None:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, cut to a cell's width."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:160] if lines else "it said nothing"
+    """What it died of: the last line that names an error, else the last that says something; cut to a cell's width."""
+    lines = [line.strip(" \t\r│╭╰─╮╯|") for line in text.splitlines()]
+    lines = [line for line in lines if any(letter.isalpha() for letter in line)]
+    errors = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
+    return (errors or lines or ["it said nothing"])[-1][:160]

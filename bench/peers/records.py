@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.report import percentile
+
+from .results import Reading
+
 _RECORD = struct.Struct("<QQQQ")
 SIZE = _RECORD.size
 WARM_UP = 1 << 40
@@ -56,10 +60,20 @@ def late_ms(records: Sequence[Record]) -> list[float]:
     return sorted(first.values())
 
 
+def percentile_reading(late: Sequence[float], missing: Sequence[float], share: float, note: str = "") -> Reading:
+    """A percentile in ms over what started (`late`) and what had not by then (`missing`: how late it was at least).
+
+    >>> percentile_reading([1.0, 2.0, 3.0], [500.0], 0.5).value, percentile_reading([1.0, 2.0, 3.0], [500.0], 0.99)
+    (2.0, Reading(value=500.0, note='', is_floor=True))
+    """
+    value = percentile([*late, *missing], share)
+    return Reading(value, note, is_floor=bool(missing) and value >= min(missing))
+
+
 def tally(records: Sequence[Record], expected: int) -> str:
     """What is wrong with how often jobs ran: '' when each of 0 to `expected` - 1 ran exactly once."""
     runs = Counter(r.seq for r in records)
     twice = sum(1 for times in runs.values() if times > 1)
-    never = expected - sum(1 for seq in runs if seq < expected)
+    never = expected - sum(seq < expected for seq in runs)
     parts = [f"{n:,} of {expected:,} jobs {what}" for n, what in ((never, "never ran"), (twice, "ran more than once")) if n]
     return ", ".join(parts)

@@ -62,8 +62,6 @@ class Results:
         notes = list(dict.fromkeys(reading.note for reading in readings if reading.note))
         if not readings:
             notes = ["not measured"]
-        if any(reading.is_floor for reading in readings):
-            notes.insert(0, "more than: we stopped waiting")
         failed = len(readings) - len(values)
         if values and failed:
             notes.insert(0, f"{failed} of {len(readings)} runs gave nothing")

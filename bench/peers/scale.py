@@ -13,14 +13,16 @@ class Scale:
     enqueue_one: int = 2_000
     enqueue_bulk: int = 10_000
     drain_jobs: int = 20_000
-    drain_seconds: float = 8.0
+    drain_seconds: float = 6.0
     """A drain is measured for at most so long: slow engines are judged by what they did in it."""
     io_jobs: int = 1_500
     load_seconds: float = 3.0
     delayed_jobs: int = 2_000
     delayed_over: float = 10.0
-    delayed_lead: float = 3.5
+    delayed_lead: float = 3.0
     """Between the first delayed enqueue and the first due instant: all must be in by then."""
+    patience: float = 6.0
+    """Seconds that jobs may still be missing after the last one was enqueued, or due; then they count as at least so late."""
     idle_seconds: float = 20.0
     down_seconds: float = 9.0
     back_limit: float = 40.0
@@ -35,11 +37,12 @@ QUICK = Scale(
     enqueue_bulk=2_000,
     drain_jobs=3_000,
     drain_seconds=3.0,
-    io_jobs=500,
+    io_jobs=300,
     load_seconds=1.5,
     delayed_jobs=400,
     delayed_over=2.0,
     delayed_lead=1.5,
+    patience=3.0,
     idle_seconds=5.0,
     back_limit=20.0,
     kill_limit=25.0,

@@ -25,6 +25,8 @@ class Rival:
     value: float
     low: float
     high: float
+    is_floor: bool = False
+    """Nobody has a figure, this is the least anyone waited in vain."""
 
 
 def summary(workloads: Sequence[Shown], contenders: Sequence[Contender], results: Results) -> Section:
@@ -59,6 +61,9 @@ def _row(
     if best is None:
         return (name, shown, DASH, "", "", "nobody else has one")
     times = better(metric, ours.value, best.value)
+    if best.is_floor:
+        verdict = "ahead" if times > 1 else "unknown"
+        return (name, shown, f"> {number(best.value)} {metric.unit}".strip(), "everybody", f"> {number(times)}", verdict)
     overlaps = (ours.low or 0) <= best.high and best.low <= (ours.high or 0)
     verdict = "level" if overlaps else "ahead" if times > 1 else "BEHIND"
     return (name, shown, f"{number(best.value)} {metric.unit}".strip(), best.title, number(times), verdict)
@@ -67,16 +72,18 @@ def _row(
 def rival(
     workload: str, metric: Metric, contenders: Sequence[Contender], results: Results, *, besides: Sequence[str] = ()
 ) -> Rival | None:
-    """The best median among the others; those that only have "more than" are left out."""
+    """The best median among the others; those that only have "more than" count when nobody has more."""
     found = []
     for contender in contenders:
         figure = results.figure(workload, contender.name, metric)
-        if contender.name in (OURS, *besides) or figure.value is None or results.is_floor(workload, contender.name, metric.name):
+        if contender.name in (OURS, *besides) or figure.value is None:
             continue
-        found.append(Rival(contender.title, figure.value, figure.low or figure.value, figure.high or figure.value))
-    if not found:
+        is_floor = results.is_floor(workload, contender.name, metric.name)
+        found.append(Rival(contender.title, figure.value, figure.low or figure.value, figure.high or figure.value, is_floor))
+    measured = [one for one in found if not one.is_floor] or found
+    if not measured:
         return None
-    return (max if metric.better == "more" else min)(found, key=lambda one: one.value)
+    return (max if metric.better == "more" else min)(measured, key=lambda one: one.value)
 
 
 def better(metric: Metric, ours: float, theirs: float) -> float:

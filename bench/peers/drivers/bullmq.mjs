@@ -153,7 +153,7 @@ function delayed() {
       const delay = Math.ceil(due - Date.now() + 1); // whole milliseconds, rounded up
       await queue.add('message', payload(seq, dueNs), { ...JOB, ...KEEP, delay });
     }
-    return { count, spare_s: (first - Date.now()) / 1000 };
+    return { count, spare_s: (first - Date.now()) / 1000, first_ns: first * 1e6 };
   });
 }
 

@@ -59,6 +59,7 @@ DRIVER = common.Driver(
     packages=["celery", "kombu", "redis", "hiredis"],
     runs_as="one child process a slot (pool 5), threads (pool 100)",
     has_bulk=False,
+    is_blocking=True,
     settings=[
         common.Setting("--concurrency", "the pool", "what is being compared"),
         common.Setting(

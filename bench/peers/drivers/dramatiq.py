@@ -53,6 +53,7 @@ DRIVER = common.Driver(
     packages=["dramatiq", "redis", "hiredis"],
     runs_as="threads in one child process",
     has_bulk=False,
+    is_blocking=True,
     settings=[
         common.Setting("--threads", "the pool", "what is being compared"),
         common.Setting("--processes", "1", "one process, as the others"),

@@ -55,6 +55,7 @@ def worker(pool: int) -> None:
 DRIVER = common.Driver(
     packages=["rq", "redis", "hiredis"],
     runs_as="one worker process a slot, a process forked for every job",
+    is_blocking=True,
     most_pool=16,
     settings=[
         common.Setting("--num-workers", "the pool", "what is being compared"),

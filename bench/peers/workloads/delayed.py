@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 
-from bench.report import percentile
-
 from .. import records
 from ..contender import Contender
 from ..environments import CannotRun
 from ..ground import POOL, Ground
-from ..results import Metric, Reading, Readings
+from ..results import Metric, Readings
 from .base import refuse
-
-PATIENCE_SECONDS = 8.0
 
 
 class Delayed:
@@ -43,18 +39,21 @@ class Delayed:
             sent = contender.command(
                 server, "delayed", count=scale.delayed_jobs, over=scale.delayed_over, lead=scale.delayed_lead
             )
-            deadline = time.monotonic() + sent["spare_s"] + scale.delayed_over + PATIENCE_SECONDS
+            deadline = time.monotonic() + sent["spare_s"] + scale.delayed_over + scale.patience
             while len(late := records.late_ms(records.read(file))) < scale.delayed_jobs and time.monotonic() < deadline:
                 time.sleep(0.25)
-            found = records.read(file)
+            found, now_ns = records.read(file), time.time_ns()
         if not late:
-            raise CannotRun(f"no delayed job ran within {PATIENCE_SECONDS:.0f} s of the last one's instant")
+            raise CannotRun(f"no delayed job ran within {scale.patience:.0f} s of the last one's instant")
         notes = [contender.description.notes.get(self.name, ""), records.tally(found, scale.delayed_jobs)]
         if sent["spare_s"] < 0:
             notes.append(f"its enqueue calls took {-sent['spare_s']:.1f} s longer than there was before the first was due")
         note = "; ".join(filter(None, notes))
+        ran = {record.seq for record in found}
+        gap_ns = scale.delayed_over * 1e9 / scale.delayed_jobs
+        missing = [(now_ns - sent["first_ns"] - seq * gap_ns) / 1e6 for seq in range(scale.delayed_jobs) if seq not in ran]
         return {
-            "p50": Reading(percentile(late, 0.5), note),
-            "p99": Reading(percentile(late, 0.99), note),
+            "p50": records.percentile_reading(late, missing, 0.5, note),
+            "p99": records.percentile_reading(late, missing, 0.99, note),
             "early": float(sum(one < -1.0 for one in late)),
         }

@@ -37,7 +37,7 @@ class Io:
         backlog = ground.backlog(contender, jobs, HOLD_MS)
         with ground.server(backlog) as (server, file), contender.worker(server, POOL, file) as program:
             contender.wait_records(program, file, 1, READY_SECONDS)
-            deadline = time.monotonic() + 4 * jobs / IDEAL
+            deadline = time.monotonic() + 2 * jobs / IDEAL
             while records.count(file) < jobs and time.monotonic() < deadline:
                 time.sleep(0.005)
             found = records.read(file)

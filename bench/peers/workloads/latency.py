@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bench.report import percentile
-
 from .. import records
 from ..contender import Contender
 from ..ground import POOL, Ground
@@ -14,8 +12,6 @@ from ..results import Metric, Reading, Readings
 from .base import refuse
 
 RATES = (200, 1000)
-PATIENCE_SECONDS = 10.0
-"""After the last enqueue; jobs that have not started by then count as at least that late."""
 SENDER_LATE_MS = 20.0
 """A sender that is later than this with one call in a hundred is itself the limit, and the note says so."""
 
@@ -39,14 +35,15 @@ class Latency:
         """Both rates."""
         refuse(contender, self.name, POOL)
         found: Readings = {}
+        patience = ground.scale.patience
         with ground.server() as (server, file), contender.worker(server, POOL, file) as program:
             contender.wait_ready(server, program, file)
             for rate in RATES:
                 skip = records.count(file)
                 sent = contender.command(server, "load", rate=rate, seconds=ground.scale.load_seconds)
-                waited = _wait(file, skip, sent["count"])
+                waited = _wait(file, skip, sent["count"], patience)
                 found.update(_readings(rate, records.late_ms(records.read(file, skip)), sent, waited))
-                if waited >= PATIENCE_SECONDS:
+                if waited >= patience:
                     for later in RATES[RATES.index(rate) + 1 :]:
                         gone = Reading(None, f"it could not hold {rate:,}/s")
                         found.update({f"p50_{later}": gone, f"p99_{later}": gone})
@@ -54,11 +51,11 @@ class Latency:
         return found
 
 
-def _wait(file: Path, skip: int, jobs: int) -> float:
+def _wait(file: Path, skip: int, jobs: int, patience: float) -> float:
     """Seconds waited until all measured jobs have started."""
     began = time.monotonic()
     while len(records.late_ms(records.read(file, skip))) < jobs:
-        if time.monotonic() - began > PATIENCE_SECONDS:
+        if time.monotonic() - began > patience:
             break
         time.sleep(0.1)
     return time.monotonic() - began
@@ -72,9 +69,9 @@ def _readings(rate: int, late: list[float], sent: dict[str, float], waited: floa
         notes.append(f"{jobs - len(late):,} of {jobs:,} jobs had not started {waited:.0f} s after the last enqueue")
     if sent["late_ms"] > SENDER_LATE_MS:
         notes.append(f"its own enqueue call could not hold the rate: {jobs / sent['seconds']:.0f}/s were sent")
-    found: Readings = {}
-    everything = late + [waited * 1000] * (jobs - len(late))
-    for what, share in (("p50", 0.5), ("p99", 0.99)):
-        value = percentile(everything, share)
-        found[f"{what}_{rate}"] = Reading(value, "; ".join(notes), is_floor=share * jobs > len(late))
-    return found
+    missing = [waited * 1000] * (jobs - len(late))
+    note = "; ".join(notes)
+    return {
+        f"p50_{rate}": records.percentile_reading(late, missing, 0.5, note),
+        f"p99_{rate}": records.percentile_reading(late, missing, 0.99, note),
+    }
