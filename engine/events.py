@@ -99,6 +99,10 @@ class LeaseLost(JobEvent, frozen=True, kw_only=True, tag="lease.lost"):
     """This worker may no longer finish the job; its handler was told to stop and the new owner reports."""
 
 
+class HandlerStuck(JobEvent, frozen=True, kw_only=True, tag="handler.stuck"):
+    """A handler went on after its time was up and it was cancelled: its attempt is settled without it, and it is left behind."""
+
+
 class HandlerUnknown(JobEvent, frozen=True, kw_only=True, tag="handler.unknown"):
     """A job came whose name no handler here answers to; it was put back for a worker that knows it."""
 
@@ -214,8 +218,8 @@ class ListenerFailed(Event, frozen=True, kw_only=True, tag="listener.failed"):
 
 
 ALL: tuple[type[Event], ...] = (
-    JobEnqueued, JobStarted, JobCompleted, JobRetried, JobSnoozed, JobReleased, JobDied, JobCancelled, LeaseLost, HandlerUnknown,
-    JobsReclaimed, JobsPromoted, QueuePaused, QueueResumed, Swept, DataLoss,
+    JobEnqueued, JobStarted, JobCompleted, JobRetried, JobSnoozed, JobReleased, JobDied, JobCancelled, LeaseLost, HandlerStuck,
+    HandlerUnknown, JobsReclaimed, JobsPromoted, QueuePaused, QueueResumed, Swept, DataLoss,
     WorkerStarted, WorkerDraining, WorkerStopped, LoopBlocked, StoreDown, StoreUp, ServiceFailed, ListenerFailed,
 )  # fmt: skip
 """Every kind of event. `msgspec.json.Decoder(Union[ALL])` reads back what `msgspec.json.encode` wrote."""

@@ -43,6 +43,7 @@ LEVELS: Mapping[type[events.Event], Level] = {
     events.StoreUp: "info",
     # Handled, but not as planned: look when they repeat.
     events.LeaseLost: "warning",
+    events.HandlerStuck: "warning",
     events.JobsReclaimed: "warning",
     events.HandlerUnknown: "warning",
     events.QueuePaused: "warning",

@@ -25,6 +25,7 @@ from .services.lease_keeper import LeaseKeeper, Reports
 from .services.outage import Outage
 from .services.pool import Pool
 from .services.promoter import Promoter
+from .services.pulse import Pulse
 from .services.reclaimer import Reclaimer
 from .services.sweeper import Sweeper
 from .store.redis_store import RedisStore
@@ -95,7 +96,9 @@ class Worker:
             connection = self._engine.connection
             outage = Outage(self._clock, self._events, connection.revive if connection.is_embedded else None)
             outage.met(connection.info.run_id if connection.info else "")
-            self._build(store, holdings, outage, resources)
+            pulse = Pulse(asyncio.get_running_loop())
+            stack.callback(pulse.close)
+            self._build(store, holdings, outage, resources, pulse)
             keeper = self._keeper(holdings)
             for bell in self._bells:
                 await store.link.patient(bell.begin, timeout=self._engine.settings.connect_timeout)
@@ -127,7 +130,9 @@ class Worker:
                     resources[type(resource)] = resource
         return resources
 
-    def _build(self, store: RedisStore, holdings: Holdings, outage: Outage, resources: Mapping[type, object]) -> None:
+    def _build(
+        self, store: RedisStore, holdings: Holdings, outage: Outage, resources: Mapping[type, object], pulse: Pulse
+    ) -> None:
         clock, events = self._clock, self._events
         desk = Desk(self._slots) if self._slots else None
         for spec in self._specs:
@@ -141,6 +146,7 @@ class Worker:
                 holdings=holdings,
                 outage=outage,
                 resources=resources,
+                pulse=pulse,
                 concurrency=self._concurrency,
                 desk=desk,
                 on_due=promoter.hear,

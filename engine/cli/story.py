@@ -27,6 +27,7 @@ _WORDS: dict[type[e.Event], Callable[..., tuple[str, str]]] = {
     e.JobReleased: lambda v: (_YELLOW, "given back, attempt not used"),
     e.JobDied: lambda v: (_RED, f"dead ({v.reason}): {v.error}"),
     e.JobCancelled: lambda v: (_YELLOW, f"cancelled: {v.reason}"),
+    e.HandlerStuck: lambda v: (_RED, "its handler does not end: left behind"),
     e.LeaseLost: lambda v: (_RED, "lease lost: another attempt owns it"),
     e.HandlerUnknown: lambda v: (_RED, "no handler of that name here: put back for 5 s"),
 }

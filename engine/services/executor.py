@@ -38,7 +38,7 @@ class Executor:
 
     async def attempt(self, claim: Claim, slot: Slot, handler: HandlerSpec, payload: Any, job: Job, timeout: float) -> Ending:
         """Run the handler once, `timeout` seconds at most. Never raises, unless the slot itself is being ended."""
-        slot.begin(timeout)
+        slot.begin(claim, timeout)
         try:
             ending = await self._run(claim, slot, handler, payload, job)
         finally:

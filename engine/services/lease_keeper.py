@@ -1,7 +1,8 @@
 """Lease keeper: renews what this process holds, from a thread with its own connection and event loop.
 
-A handler that blocks the main loop is no crash: its lease is renewed while the process lives, until its attempt's timeout has
-passed. The thread also notices that the loop does not turn, and says which handler is at it.
+A handler that blocks the main loop is no crash: what the process holds is renewed while it lives. Once the blocking handler's
+time is up and another lease has passed, the loop counts as dead: nothing is renewed, and other workers take over what it holds.
+The thread also notices that the loop does not turn, and says which handler is at it.
 """
 
 from __future__ import annotations
@@ -134,10 +135,9 @@ class LeaseKeeper:
             now = self._clock.mono()
             if not any(now - c.renewed_mono > lease / 3 for c in claims):
                 continue
-            # all of them, also the younger ones: then the next call is a third of a lease away, not a tick
-            due = [c for c in claims if not c.deadline_mono or now < c.deadline_mono]
-            if not due:
+            if self._is_dead(now, lease):
                 continue
+            due = claims  # all of them, also the younger ones: then the next call is a third of a lease away, not a tick
             lost, asked = await store.renew(queue, self._worker, [(c.tag, c.entry) for c in due])
             gone = set(lost)
             for claim in due:
@@ -153,6 +153,14 @@ class LeaseKeeper:
                 self._on_main(self._reports.asked, queue, set(asked))
         self.renewals += renewed
         return Renewed(renewed, lost_count)
+
+    def _is_dead(self, now: float, lease: float) -> bool:
+        """The loop is blocked, and longer than the handler at it may run; code that is no handler's may block it for ten leases.
+        An attempt past its deadline on a loop that turns is still renewed: its slot gives it up and settles it."""
+        if not self._pinged_mono or now - self._pinged_mono < BLOCKED:
+            return False
+        blocking = self._blocking()
+        return now > (blocking.deadline_mono if blocking else self._pinged_mono + 10 * lease)
 
     def _on_main(self, report: Callable[[str, set[str]], None], queue: str, what: set[str]) -> None:
         if self._main is None:
@@ -181,12 +189,16 @@ class LeaseKeeper:
     def _pong(self) -> None:
         self._pinged_mono, self._told = 0.0, False
 
-    def _where(self) -> str:
+    def _blocking(self) -> Claim | None:
+        """What the slot runs that the loop is in now."""
         task = asyncio.current_task(self._main) if self._main is not None else None
-        running: list[Claim] = [
-            c for claims in self._holdings.snapshot().values() for c in claims if task is not None and c.slot is task
-        ]
-        who = f"handler {running[0].name} ({running[0].full_id})" if running else "no handler"
+        if task is None:
+            return None
+        return next((c for claims in self._holdings.snapshot().values() for c in claims if c.slot is task), None)
+
+    def _where(self) -> str:
+        running = self._blocking()
+        who = f"handler {running.name} ({running.full_id})" if running else "no handler"
         frame = sys._current_frames().get(self._main_thread)
         if frame is None:
             return who

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import BadPayload
-from ..events import DataLoss, Event, Events, LeaseLost, QueuePaused, QueueResumed, ServiceFailed
+from ..events import DataLoss, Event, Events, HandlerStuck, LeaseLost, QueuePaused, QueueResumed, ServiceFailed
 from ..masking import mask_text
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
@@ -26,6 +26,8 @@ from .executor import HandlerCancelled
 from .holdings import Holdings
 from .outage import Outage
 from .outbox import Outbox
+from .places import Places
+from .pulse import Pulse
 from .runner import Runner
 from .settling import Settler
 from .slot import Slot
@@ -58,6 +60,7 @@ class Pool:
         holdings: Holdings,
         outage: Outage,
         resources: Mapping[type, object],
+        pulse: Pulse,
         concurrency: int | None = None,
         desk: Desk | None = None,
         on_due: Callable[[int, int], None] | None = None,
@@ -91,6 +94,9 @@ class Pool:
             settler=self._settler,
             threads=self.concurrency,
             server_now_ms=self.server_now_ms,
+        )
+        self._places = Places(
+            self.concurrency, spec.name, pulse, serve=self._serve, is_over=lambda: self._gone, on_stuck=self._give_up
         )
         self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
@@ -161,18 +167,14 @@ class Pool:
 
     async def run(self) -> None:
         """Claim, run and settle until stopped and empty."""
-        slots = [asyncio.ensure_future(self._place()) for _ in range(self.concurrency)]
-        for i, slot in enumerate(slots):
-            slot.set_name(f"{self.spec.name}/slot-{i}")
+        self._places.open()
         try:
             await self._caller.begin()
             await self._steps()
         finally:
             self._gone = True
-            for slot in slots:
-                slot.cancel()
             try:
-                await asyncio.wait(slots)  # not gather: cancelled, that would go on to wait for handlers that swallow theirs
+                await self._places.close()
             finally:
                 await self._caller.close()
 
@@ -318,21 +320,6 @@ class Pool:
 
     # --- slots -------------------------------------------------------------------------------------------------------
 
-    async def _place(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "slots run as tasks of the pool"
-        slot = Slot(task, asyncio.get_running_loop(), lambda: self._gone)
-        try:
-            while not self._gone:
-                try:
-                    await self._serve(slot)
-                except asyncio.CancelledError:
-                    if self._gone:
-                        raise
-                    await slot.forgive()  # a handler's own doing, come late: the slot goes on
-        finally:
-            slot.close()
-
     async def _serve(self, slot: Slot) -> None:
         while True:
             while self._ready:
@@ -349,7 +336,10 @@ class Pool:
                 except Exception as error:  # noqa: BLE001 - a fault of ours must end neither the slot nor the queue
                     self._fault(claim, error)
                 finally:
-                    self._running -= 1
+                    if not slot.is_stuck:
+                        self._running -= 1
+                if slot.is_stuck:
+                    return
                 if len(self._outbox) >= FLUSH:
                     await self._clock.sleep(0)
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
@@ -357,6 +347,15 @@ class Pool:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
+
+    def _give_up(self, slot: Slot) -> None:
+        """Its handler did not end when its time was up and it was cancelled: settle without it."""
+        claim = slot.claim
+        assert claim is not None, "a slot is stuck in an attempt"
+        self._running -= 1
+        stuck = HandlerStuck(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms())
+        self._events.emit(stuck)
+        self._runner.give_up(claim, self._outbox.fill, self._promise)
 
     def _promise(self, claim: Claim, event: Event | None) -> None:
         """A claim's run is over; `event` is true once its settle is accepted."""

@@ -11,8 +11,8 @@ from ..errors import BadPayload, StoreError, UnknownHandler
 from ..events import Event, Events, HandlerUnknown, JobStarted
 from ..job import Body, Job
 from ..masking import mask_text
-from ..outcome import MOST_REASON, Asked, Release, Rules, Wait, decide
-from ..store.claim import Claim, Phase
+from ..outcome import MOST_REASON, Asked, Ending, Release, Rules, Stopped, TimedOut, Wait, decide
+from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
 from .executor import Executor
@@ -65,7 +65,9 @@ class Runner:
             reason = BadPayload(f"job can't be run: {error_line(error)}")
             promise(claim, self._settler.bury_unread(settles(), claim, reason, claim.name))
         finally:
-            claim.job = claim.slot = None  # they lead back to the claim: a third of a no-op job's time went into collecting such rings
+            claim.job = claim.slot = (
+                None  # they lead back to the claim: a third of a no-op job's time went into collecting such rings
+            )
 
     async def _run(self, claim: Claim, slot: Slot, settles: Callable[[], Settles], promise: Promise) -> None:
         try:
@@ -98,7 +100,7 @@ class Runner:
         settles: Callable[[], Settles],
         promise: Promise,
     ) -> None:
-        rules = handler.rules if body.attempts is None else Rules(body.attempts, handler.rules.backoff, handler.rules.policy)
+        rules = rules_of(handler, body)
         timeout = handler.timeout if body.timeout is None else body.timeout
         notebook = Notebook(self._store, self._worker, claim)
         job = Job(
@@ -117,6 +119,8 @@ class Runner:
         # past its timeout, an attempt that can't be cancelled (it blocks the loop) is not renewed any more
         claim.deadline_mono = claim.started_mono + timeout + self._spec.lease_ms / 1000
         ending = await self._executor.attempt(claim, slot, handler, payload, job, timeout)
+        if slot.is_stuck:
+            return  # it was settled without it
         seconds = self._clock.mono() - claim.started_mono
         claim.phase = Phase.ENDED
         if notebook.has_lines:
@@ -135,6 +139,20 @@ class Runner:
             seconds = self._clock.mono() - claim.started_mono
         promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
 
+    def give_up(self, claim: Claim, settles: Callable[[], Settles], promise: Promise) -> None:
+        """Settle an attempt whose handler does not end, as if it had ended when it was told to."""
+        body, job = claim.body, claim.job
+        assert job is not None, "an attempt under way has its job"
+        handler = self._spec.handler(body.name)
+        seconds = self._clock.mono() - claim.started_mono
+        if claim.told == "lost":
+            promise(claim, None)
+            return
+        told: dict[Told | None, Ending] = {"cancel": Asked(), "stop": Stopped()}
+        ending = told.get(claim.told) or TimedOut(handler.timeout if body.timeout is None else body.timeout)
+        next_ = decide(job.attempt, rules_of(handler, body), ending, self._clock.random())
+        promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
+
     def _has_expired(self, claim: Claim, body: Body) -> bool:
         """Too late to start. A job that was started before was in time, whatever became of that attempt."""
         if body.expires_after_ms is None or body.history or claim.envelope.stalls:
@@ -145,6 +163,11 @@ class Runner:
         if claim.name not in self._unknown:  # once a name: the job comes back every few seconds
             self._unknown.add(claim.name)
             self._events.emit(HandlerUnknown(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self._now_ms()))
+
+
+def rules_of(handler: HandlerSpec, body: Body) -> Rules:
+    """The handler's, with the attempts this job was enqueued with."""
+    return handler.rules if body.attempts is None else Rules(body.attempts, handler.rules.backoff, handler.rules.policy)
 
 
 def organization_of(payload: Any) -> str | None:

@@ -14,6 +14,7 @@ from engine import Discard, Job, Retry
 from engine.declared import HandlerSpec
 from engine.outcome import Asked, Ending, Raised, Returned, Stopped, TimedOut
 from engine.services.executor import Executor, HandlerCancelled, HandlerExited
+from engine.services.pulse import Pulse
 from engine.services.slot import Slot
 from engine.store.claim import Claim, Told
 from tests.support.factory import claim, handler, job
@@ -32,7 +33,8 @@ class Bench:
     async def _serve(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        slot = Slot(task, asyncio.get_running_loop(), lambda: self.is_over)
+        pulse = Pulse(asyncio.get_running_loop())
+        slot = Slot(task, asyncio.get_running_loop(), pulse, is_over=lambda: self.is_over, on_stuck=lambda slot: None)
         try:
             while True:
                 spec, timeout, answer = await self._orders.get()
@@ -40,6 +42,7 @@ class Bench:
                 answer.set_result(ending)
         finally:
             slot.close()
+            pulse.close()
 
     def begin(self, fn: Callable[..., Any], timeout: float = 30.0) -> asyncio.Future[Ending]:
         """Start an attempt."""
@@ -269,7 +272,8 @@ async def test_a_handler_gets_its_job_and_the_resources_it_names() -> None:
     resource, the_job = Resource(), job()
     task = asyncio.current_task()
     assert task is not None
-    slot = Slot(task, asyncio.get_running_loop(), lambda: False)
+    pulse = Pulse(asyncio.get_running_loop())
+    slot = Slot(task, asyncio.get_running_loop(), pulse, is_over=lambda: False, on_stuck=lambda slot: None)
     held: Claim = claim()
     assert await Executor({Resource: resource}, 1).attempt(held, slot, handler(fn), 7, the_job, 5.0) == Returned(None)
     assert seen == [7, resource, the_job]
@@ -277,3 +281,4 @@ async def test_a_handler_gets_its_job_and_the_resources_it_names() -> None:
     assert isinstance(ending, Raised)
     assert "asks for a Resource" in str(ending.error)
     slot.close()
+    pulse.close()

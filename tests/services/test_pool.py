@@ -14,6 +14,7 @@ from engine.job import State
 from engine.services.holdings import Holdings
 from engine.services.outage import Outage
 from engine.services.pool import Pool
+from engine.services.pulse import Pulse
 from engine.store.redis_store import RedisStore
 from tests.support.factory import Hand, body, enqueue, enqueue_foreign, handler, reclaim, spec, states
 from tests.support.recorder import Recorder
@@ -27,6 +28,7 @@ class Bench:
         self.events = Events(Clock())
         self.recorder = Recorder(self.events)
         self.holdings = Holdings()
+        self.pulse = Pulse(asyncio.get_running_loop())
         self.pool = Pool(
             spec(queue, *handlers, **fields),
             store,
@@ -36,6 +38,7 @@ class Bench:
             holdings=self.holdings,
             outage=Outage(Clock(), self.events),
             resources={},
+            pulse=self.pulse,
         )
 
     async def __aenter__(self) -> Bench:
@@ -48,6 +51,7 @@ class Bench:
             async with asyncio.timeout(5):
                 await self.task
         finally:
+            self.pulse.close()
             self.recorder.close()
 
 
