@@ -49,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ground = Ground(scale, program, Path(directory))
         with ground.server() as (server, _):
             server_version = server.version()
-        if raw.NAME in asked:
-            _measure_raw(ground, results)
+        beside = [name for name in raw.BESIDE if name in asked] or [raw.NAME]
         for workload in ALL:
             if workload.name in asked:
-                _measure(workload, contenders, ground, results)
+                _measure(workload, contenders, ground, results, with_raw=raw.NAME in asked and workload.name in beside)
+        for run in range(scale.runs if raw.NAME in asked and beside == [raw.NAME] else 0):
+            _measure_raw(run + 1, ground, results)
     workloads = [workload for workload in ALL if workload.name in asked]
     report = Report(
         title="Job engines side by side",
@@ -118,13 +119,17 @@ def _contenders(names: Sequence[str]) -> tuple[list[Contender], dict[str, str]]:
     return found, absent
 
 
-def _measure(workload: Workload, contenders: Sequence[Contender], ground: Ground, results: Results) -> None:
-    """All runs of all contenders: one after the other, or side by side where they mostly wait."""
+def _measure(
+    workload: Workload, contenders: Sequence[Contender], ground: Ground, results: Results, *, with_raw: bool = False
+) -> None:
+    """All runs of all contenders: one after the other, or side by side where they mostly wait. RAW is measured in each round."""
     runs = range(1, ground.scale.runs + 1)
     rounds = [[(run, contender) for contender in contenders] for run in runs]
     if workload.has_runs_at_once:
         rounds = [[one for together in rounds for one in together]]
-    for together in rounds:
+    for run, together in enumerate(rounds, 1):
+        if with_raw:
+            _measure_raw(run, ground, results)
         with ThreadPoolExecutor(WAITING_AT_ONCE if workload.is_waiting else 1) as pool:
             for readings, contender in pool.map(lambda one: _one(workload, one[0], one[1], ground), together):
                 if isinstance(readings, str):
@@ -155,16 +160,15 @@ def _told(readings: Readings | str) -> str:
     return ", ".join(parts)
 
 
-def _measure_raw(ground: Ground, results: Results) -> None:
-    for run in range(1, ground.scale.runs + 1):
-        for name, measure, metrics in (("python", raw.python, raw.PYTHON), ("c", raw.c, raw.C)):
-            try:
-                readings = measure(ground)
-            except CannotRun as error:
-                results.failed(raw.NAME, name, metrics, str(error))
-                continue
-            results.add(raw.NAME, name, readings)
-            _say(f"{raw.NAME} {run}/{ground.scale.runs} {name}: {_told(readings)}")
+def _measure_raw(run: int, ground: Ground, results: Results) -> None:
+    for name, measure, metrics in (("python", raw.python, raw.PYTHON), ("c", raw.c, raw.C)):
+        try:
+            readings = measure(ground)
+        except CannotRun as error:
+            results.failed(raw.NAME, name, metrics, str(error))
+            continue
+        results.add(raw.NAME, name, readings)
+        _say(f"{raw.NAME} {run}/{ground.scale.runs} {name}: {_told(readings)}")
 
 
 def _sections(

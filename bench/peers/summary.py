@@ -107,7 +107,9 @@ def targets(contenders: Sequence[Contender], results: Results) -> list[Figure]:
 
 
 def _ratios(contenders: Sequence[Contender], results: Results) -> list[Figure | None]:
-    def against(name: str, workload: str, metric: Metric, other: float | None, least: float, aim: float | None) -> Figure | None:
+    def against(
+        name: str, workload: str, metric: Metric, other: float | None, least: float | None, aim: float | None
+    ) -> Figure | None:
         ours = results.median(workload, OURS, metric.name)
         if ours is None or other is None:
             return None
@@ -121,7 +123,8 @@ def _ratios(contenders: Sequence[Contender], results: Results) -> list[Figure | 
     pure = {metric.name: results.median(raw.NAME, "python", metric.name) for metric in raw.PYTHON}
     return [
         against("drain, pool 5, to the fastest peer", "drain-5", RATE, best("drain-5", RATE), 4, 6),
-        against("drain, pool 5, to RAW claim and ack", "drain-5", RATE, pure["claim"], 0.5, 0.7),
+        against("drain, pool 5, to RAW claim, then ack", "drain-5", RATE, pure["apart"], 0.5, 0.7),
+        against("drain, pool 5, to RAW claim with the last ack", "drain-5", RATE, pure["claim"], None, None),
         against("enqueue in bulk to BullMQ's addBulk", "enqueue", bulk, results.median("enqueue", "bullmq", "bulk"), 4, 6),
         against("enqueue in bulk to RAW pipelined", "enqueue", bulk, pure["pipelined"], 0.7, None),
         against("enqueue one by one to the fastest peer", "enqueue", one, best("enqueue", one), 1, None),

@@ -1,6 +1,6 @@
 """RAW: the Redis commands a queue on streams can't do without, from Python and without any job logic; the yardstick's top.
 
-python -m bench.peers.drivers.raw single|pipelined|claim --count N      prints {"count", "seconds"} as JSON
+python -m bench.peers.drivers.raw single|pipelined|apart|claim --count N      prints {"count", "seconds"} as JSON
 """
 
 from __future__ import annotations
@@ -51,6 +51,18 @@ async def claim(client: Any, count: int) -> None:
         left -= len(rows)
 
 
+async def apart(client: Any, count: int) -> None:
+    """XREADGROUP of a hundred, then XACK and XDEL of them: two round trips, as one writes it first."""
+    left = count
+    while left > 0:
+        done = [entry for entry, _ in _rows(await client.xreadgroup(GROUP, CONSUMER, {STREAM: ">"}, count=BATCH))]
+        pipe = client.pipeline(transaction=False)
+        pipe.xack(STREAM, GROUP, *done)
+        pipe.xdel(STREAM, *done)
+        await pipe.execute()
+        left -= len(done)
+
+
 def _rows(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """The entries of a reply, in either protocol's form."""
     if not answer:
@@ -63,15 +75,15 @@ def _rows(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 async def main() -> None:
     """One measurement on a connected client."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("single", "pipelined", "claim"))
+    parser.add_argument("what", choices=("single", "pipelined", "apart", "claim"))
     parser.add_argument("--count", type=int, required=True)
     asked = parser.parse_args()
     client = Redis.from_url(common.redis_url(), single_connection_client=True)
     await client.delete(STREAM)
     await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-    if asked.what == "claim":
+    if asked.what in ("apart", "claim"):
         await pipelined(client, asked.count)
-    what = {"single": single, "pipelined": pipelined, "claim": claim}[asked.what]
+    what = {"single": single, "pipelined": pipelined, "apart": apart, "claim": claim}[asked.what]
     began = time.perf_counter()
     await what(client, asked.count)
     seconds = time.perf_counter() - began

@@ -19,7 +19,8 @@ class Enqueue:
     title = "Enqueue"
     text = (
         "One process adds jobs of some 280 bytes to a fresh server without a worker: first each call awaited before the next, "
-        "then by the library's own bulk call (1,000 payloads a call), or 100 single calls side by side where it has none. "
+        "then by the library's own bulk call (1,000 payloads a call); where it has none, by single calls side by side (asyncio) "
+        "or in a row. "
         "Bytes are the server's used memory, buffers left out, divided by the jobs that wait; the payload is in them."
     )
     metrics = (

@@ -121,9 +121,9 @@ def test_targets_are_judged_against_the_raw_row_and_the_fastest_other() -> None:
     results = Results()
     results.add("drain-5", "engine", {"rate": 300.0})
     results.add("drain-5", "them", {"rate": 100.0})
-    results.add(raw.NAME, "python", {"claim": 500.0})
+    results.add(raw.NAME, "python", {"apart": 500.0})
     figures = {figure.name: figure for figure in summary(ALL, [US, THEM], results).figures}
-    fastest, pure = figures["drain, pool 5, to the fastest peer"], figures["drain, pool 5, to RAW claim and ack"]
+    fastest, pure = figures["drain, pool 5, to the fastest peer"], figures["drain, pool 5, to RAW claim, then ack"]
     assert (fastest.value, fastest.verdict) == (3.0, "missed")
     assert (pure.value, pure.verdict) == (0.6, "met")
 
