@@ -60,9 +60,14 @@ class Sweeper(Service):
             bite = await self._store.sweep_dead(spec.name, now - spec.keep_dead_ms, limit=BITE)
             dead += bite.dropped
             more = bite.is_more
-        rest = await self._store.sweep_rest(spec.name, self._silent_ms, limit=BITE, cursor=self._cursor)
-        self._cursor = rest.cursor
-        swept = Sweep(finished, dead, rest.notes, rest.workers, rest.producers)
-        if finished or dead or rest.notes:
-            self._events.emit(Swept(queue=spec.name, completed=finished, dead=dead, notes=rest.notes, at_ms=self._clock.now_ms()))
+        notes = workers = producers = 0
+        more = True
+        while more:  # notes end as fast as jobs with results do
+            rest = await self._store.sweep_rest(spec.name, self._silent_ms, limit=BITE, cursor=self._cursor)
+            self._cursor = rest.cursor
+            notes, workers, producers = notes + rest.notes, workers + rest.workers, producers + rest.producers
+            more = rest.notes == BITE
+        swept = Sweep(finished, dead, notes, workers, producers)
+        if finished or dead or notes:
+            self._events.emit(Swept(queue=spec.name, completed=finished, dead=dead, notes=notes, at_ms=self._clock.now_ms()))
         return swept

@@ -66,3 +66,17 @@ async def test_a_lost_job_waits_for_its_lease_and_an_eighth_more() -> None:
             return
 
     assert reclaimer(NoStore(), "q", Events(Clock())).period == LEASE_MS / 1000 / 8
+
+
+async def test_it_looks_less_often_while_nothing_is_held_but_never_so_seldom_that_it_seems_an_outage(
+    store: RedisStore, queue: str
+) -> None:
+    service = reclaimer(store, queue, Events(Clock()))
+    lease = LEASE_MS / 1000
+    await service.run_once()
+    waits = [service.next_wait() for _ in range(200)]
+    assert lease / 6 < min(waits) < max(waits) < lease / 3
+    await enqueue(store, queue)
+    await Hand(store, queue).claim()
+    await service.run_once()
+    assert max(service.next_wait() for _ in range(200)) < lease / 6

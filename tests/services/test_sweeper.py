@@ -120,3 +120,10 @@ async def test_a_pass_that_dropped_something_is_told_and_an_empty_one_is_not(sto
 
 async def test_an_empty_queue_is_swept_without_complaint(store: RedisStore, queue: str) -> None:
     assert await sweeper(store, queue).run_once() == Sweep()
+
+
+async def test_notes_go_as_fast_as_they_come_and_not_a_call_each_pass(store: RedisStore, queue: str) -> None:
+    due = [part for i in range(250) for part in (1, f"{i + 1}-1")]
+    await raw(store, queue, "ZADD", "noted", *due)
+    assert (await sweeper(store, queue).run_once()).notes == 250
+    assert await raw(store, queue, "ZCARD", "noted") == 0

@@ -89,5 +89,9 @@ async def test_a_part_that_does_not_exist_is_a_packaging_mistake() -> None:
 
 
 async def test_a_runtime_error_inside_a_script_is_a_refusal(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue, delay_ms=1)
+    now.forward(10)
     with pytest.raises(StoreRefused):
-        await store._run("promote", queue, "no number")
+        await timed._run("promote", queue, "no number")

@@ -7,6 +7,8 @@
 -- Used by  RedisStore.promote
 --@use base ids envelope place due
 local moved, limit = 0, tonumber(ARGV[3])
+local first = next_due()
+if first == 0 or first > T then return { 0, first, T } end
 sound()
 for _, zset in ipairs({ 'retrying', 'scheduled' }) do
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. zset, '-inf', fmt(T), 'LIMIT', 0, limit - moved)) do

@@ -21,6 +21,12 @@ if ARGV[7] == '1' then
   if T - beat > lease / 20 or T < beat then call('HSET', P .. 'meta', 'beat', fmt(T)) end
   if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1 } end
 end
+local pending = {} -- the streams to look at: on an idle queue none, and that is all
+for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+  local summary = try('XPENDING', P .. 'ready:' .. tag, 'w')
+  if not summary.err and summary[1] > 0 then pending[#pending + 1] = tag end
+end
+if #pending == 0 then return { {}, 0, 0, 0 } end
 local cursors = {}
 for i = 8, #ARGV, 2 do
   cursors[ARGV[i]] = ARGV[i + 1]
@@ -56,21 +62,18 @@ local function stalled(entry, value, worker)
     moved = moved + 1
   end
 end
-for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
-  local summary = try('XPENDING', stream, 'w')
-  if not summary.err and summary[1] > 0 then
-    -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
-    local from, owner = cursors[tag] or '0-0', {}
-    for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do owner[r[1]] = r[2] end
-    local r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
-    next_cursors[#next_cursors + 1] = tag
-    next_cursors[#next_cursors + 1] = r[1]
-    for _, x in ipairs(r[2]) do
-      if x[2] and call('XACK', stream, 'w', x[1]) == 1 then
-        call('XDEL', stream, x[1])
-        stalled(x[1], x[2][2] or '', owner[x[1]] or '?')
-      end
+  -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
+  local from, owner = cursors[tag] or '0-0', {}
+  for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do owner[r[1]] = r[2] end
+  local r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
+  next_cursors[#next_cursors + 1] = tag
+  next_cursors[#next_cursors + 1] = r[1]
+  for _, x in ipairs(r[2]) do
+    if x[2] and call('XACK', stream, 'w', x[1]) == 1 then
+      call('XDEL', stream, x[1])
+      stalled(x[1], x[2][2] or '', owner[x[1]] or '?')
     end
   end
 end
