@@ -1,8 +1,9 @@
 """The application whose handlers only return: `engine --app bench.noop:engine run` drains queue `drain`.
 
 What it is comes from the environment, so that a worker is started as users start it: BENCH_QUEUES (1), BENCH_CONCURRENCY (5),
-BENCH_HOLD (0: seconds each job lasts, as if it waited for a network). With BENCH_NOTES it writes down how it got on, to that path
-with its process id added: when it leaves, and as soon as BENCH_JOBS have run, or BENCH_WAITS of those whose wait is noted.
+BENCH_HOLD (0: seconds each job lasts, as if it waited for a network; not those whose wait is noted). With BENCH_NOTES it writes
+down how it got on, to that path with its process id added: when it leaves, and as soon as BENCH_JOBS have run, or BENCH_WAITS of
+those whose wait is noted.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def queue_names(count: int) -> list[str]:
 
 
 def build(environ: Mapping[str, str]) -> Engine:
-    """The engine the environment asks for. Each queue has the handlers `noop` and `keyed`, the latter ordered by conversation."""
+    """The engine the environment asks for. Each queue has three handlers: `noop`, `keyed`, which is ordered by conversation, and
+    `single` for jobs whose wait is noted: a name of its own, since the engine claims ahead by how long a name's jobs last."""
     made = Engine()
     clock, notes = made.clock, Notes()
     hold = float(environ.get("BENCH_HOLD", "0"))
@@ -59,7 +61,7 @@ def build(environ: Mapping[str, str]) -> Engine:
             notes.waits.append(clock.mono() - payload.planned)
             if len(notes.waits) == waits and place is not None:
                 keep(place, notes)
-        if hold:
+        elif hold:
             await clock.sleep(hold)
         notes.jobs += 1
         if notes.jobs % TICK == 0:
@@ -76,6 +78,10 @@ def build(environ: Mapping[str, str]) -> Engine:
 
         @queue.handler("keyed", ordering_key="conversation_id")
         async def keyed(payload: Payload, job: Job) -> None:
+            await run(payload)
+
+        @queue.handler("single")
+        async def single(payload: Payload, job: Job) -> None:
             await run(payload)
 
     if place is not None:

@@ -17,10 +17,10 @@ from bench.stage import Stage
 from engine import Clock
 from engine.fleet import run
 
-from . import growth, memory, queues
+from . import ahead, growth, memory, queues
 from . import machine as cores
 
-PARTS = ("waiting", "scheduled", "keys", "queues", "memory", "processes", "shares")
+PARTS = ("waiting", "scheduled", "keys", "queues", "ahead", "memory", "processes", "shares")
 
 
 async def measured(options: argparse.Namespace, clock: Clock) -> Report:
@@ -44,6 +44,8 @@ async def measured(options: argparse.Namespace, clock: Clock) -> Report:
                 sections.append(await growth.keys(sizes, clock))
             case "queues":
                 sections.append(await queues.queues(sizes, clock))
+            case "ahead":
+                sections.append(await ahead.ahead(sizes, clock))
             case "memory":
                 sections.append(await memory.memory(10_000 if options.quick else 100_000, clock))
             case "processes":

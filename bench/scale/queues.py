@@ -12,7 +12,7 @@ from bench.report import Cell, Figure, Line, Plot, Section, Table
 from bench.stage import cpu_seconds
 from engine import Clock
 
-from .growth import Seen, Sizes, plots, table, verdicts
+from .growth import Seen, Sizes, command_table, plots, table, verdicts
 from .site import Site
 
 SETTLE = 1.0
@@ -21,6 +21,7 @@ IDLE_COMMANDS = 2.0
 """A second and queue, at most."""
 REQUESTS = ("evalsha", "xread", "ping")
 """What an idle worker sends; all other commands of that time are called by its scripts."""
+ROUNDS = 3
 EACH = 100
 """Jobs of each queue where there are the most queues; fewer queues share as many in all."""
 TEXT = """
@@ -50,7 +51,7 @@ async def queues(sizes: Sizes, clock: Clock) -> Section:
     """All sizes in turn; the idle worker is looked at once, its cost being steady."""
     idle: dict[int, Idle] = {}
     seen = {count: Seen() for count in sizes.queues}
-    for number in range(sizes.rounds):
+    for number in range(min(sizes.rounds, ROUNDS)):
         for count in sizes.queues:
             async with Site(clock) as site:
                 if number == 0:
@@ -58,7 +59,8 @@ async def queues(sizes: Sizes, clock: Clock) -> Section:
                 jobs = max(sizes.jobs, EACH * max(sizes.queues))
                 await site.fill(Feed(jobs=jobs, queues=count))
                 seen[count].drains.append(await site.drain(jobs, queues=count))
-                seen[count].singles.append(await site.send("urgent", sizes.singles, sizes.seconds, queues=count, hold=0.0))
+                if number < sizes.single_rounds:
+                    seen[count].singles.append(await site.send("urgent", sizes.singles, sizes.seconds, queues=count, hold=0.0))
     return _section(sizes, idle, seen)
 
 
@@ -132,6 +134,6 @@ def _section(sizes: Sizes, idle: Mapping[int, Idle], seen: Mapping[int, Seen]) -
             "single jobs": f"{sizes.singles:,} over {sizes.seconds:g} s",
         },
         figures=figures,
-        tables=[Table("An idle worker", columns, rows), table("queues", seen)],
+        tables=[Table("An idle worker", columns, rows), table("queues", seen), command_table("queues", seen)],
         plots=[shares, *plots("queues", seen)],
     )

@@ -1,8 +1,8 @@
 """Sender: the process that sends jobs whose wait is noted: `python -m bench.scale.sender KIND COUNT SECONDS QUEUES FILE`.
 
-`urgent`: one at a time at fixed instants, priority 1, past whatever waits. `delayed`: all enqueued ahead, due one after the
-other. Each job carries the instant it was planned for; its handler notes how late it started. How long each enqueue took
-goes to FILE.
+`urgent`: one at a time at fixed instants, priority 1, past whatever waits; `mixed`: the same, of the same name as what waits.
+`delayed`: all enqueued ahead, due one after the other. Each job carries the instant it was planned for; its handler notes how
+late it started. How long each enqueue took goes to FILE.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DELAYED_LEAD = 1.0
 EACH = 0.0005
 
 
-async def send_urgent(app: Engine, count: int, seconds: float, queues: list[str]) -> list[float]:
+async def send_urgent(app: Engine, count: int, seconds: float, queues: list[str], handler: str = "single") -> list[float]:
     """Open loop; seconds each enqueue took."""
     clock = app.clock
     begin = clock.mono() + LEAD
@@ -34,7 +34,7 @@ async def send_urgent(app: Engine, count: int, seconds: float, queues: list[str]
 
     async def one(planned: float, queue: str) -> None:
         began = clock.mono()
-        await app.enqueuing.enqueue(queue, "noop", Payload("urgent", CONTENT, planned), EnqueueOptions(priority=1))
+        await app.enqueuing.enqueue(queue, handler, Payload("urgent", CONTENT, planned), EnqueueOptions(priority=1))
         took.append(clock.mono() - began)
 
     async with asyncio.TaskGroup() as group:
@@ -57,18 +57,26 @@ async def send_delayed(app: Engine, count: int, seconds: float, queues: list[str
         began = clock.mono()
         payload = Payload("delayed", CONTENT, begin + after)
         options = EnqueueOptions(at=begin_at + timedelta(seconds=after), priority=1)
-        await app.enqueuing.enqueue(queues[number % len(queues)], "noop", payload, options)
+        await app.enqueuing.enqueue(queues[number % len(queues)], "single", payload, options)
         took.append(clock.mono() - began)
     if clock.mono() > begin:
         raise RuntimeError("not all jobs were enqueued before the first was due: the machine is too busy for this")
     return took
 
 
+async def send_mixed(app: Engine, count: int, seconds: float, queues: list[str]) -> list[float]:
+    """As urgent ones, but of the same name as the jobs they come past: to the engine one handler that is now fast, now slow."""
+    return await send_urgent(app, count, seconds, queues, "noop")
+
+
+SENDERS = {"urgent": send_urgent, "delayed": send_delayed, "mixed": send_mixed}
+
+
 async def main(kind: str, count: int, seconds: float, queues: int, took: list[float]) -> bool:
     """Send; `took` gets the seconds of each enqueue."""
     names = queue_names(queues)
     async with build({"BENCH_QUEUES": str(queues)}) as app:
-        took += await (send_urgent if kind == "urgent" else send_delayed)(app, count, seconds, names)
+        took += await SENDERS[kind](app, count, seconds, names)
     return True
 
 

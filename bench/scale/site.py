@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,6 +43,8 @@ class Drained:
     """Microseconds of processor time of the worker processes."""
     server_busy: float
     """Share of the time in which the server's main thread worked."""
+    by_command: Mapping[str, float] = field(default_factory=dict)
+    """Command -> microseconds; `evalsha` has those of the commands that scripts call in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def _drained(rate: float, cost: Cost, jobs: int, worker_seconds: float) -> Drain
         script_us=cost.usec.get("evalsha", 0) / jobs,
         worker_us=worker_seconds * 1e6 / jobs,
         server_busy=cost.busy,
+        by_command={name: usec / jobs for name, usec in cost.usec.items()},
     )
 
 
