@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "server": "fresh for every measurement, TCP on 127.0.0.1, "
             + ", ".join(f"{k} {v or 'off'}" for k, v in SETTINGS.items()),
             "runs": f"{scale.runs}; medians, lowest..highest",
+            "load meanwhile": f"{min(results.loads, default=0):.1f} to {max(results.loads, default=0):.1f}, contenders included",
             "counts": ", ".join(f"{field} {getattr(scale, field)}" for field in Scale.__dataclass_fields__),
         },
         sections=_sections(workloads, contenders, results, absent, with_raw=raw.NAME in asked),
@@ -132,6 +134,7 @@ def _measure(
             _measure_raw(run, ground, results)
         with ThreadPoolExecutor(WAITING_AT_ONCE if workload.is_waiting else 1) as pool:
             for readings, contender in pool.map(lambda one: _one(workload, one[0], one[1], ground), together):
+                results.loads.append(os.getloadavg()[0])
                 if isinstance(readings, str):
                     results.failed(workload.name, contender.name, workload.metrics, readings)
                 else:

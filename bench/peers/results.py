@@ -40,6 +40,8 @@ class Results:
 
     found: dict[tuple[str, str, str], list[Reading]] = field(default_factory=dict)
     """(workload, contender, metric) -> a reading a run."""
+    loads: list[float] = field(default_factory=list)
+    """The machine's load (1-minute average) after each run: where others were at work too, figures are low and wide."""
 
     def add(self, workload: str, contender: str, readings: Readings) -> None:
         """One run's readings."""

@@ -109,7 +109,8 @@ async function add(queue, how, first, count, holdMs) {
   }
 }
 
-function enqueue() {
+async function enqueue() {
+  await sleep(Math.max(number('not-before') * 1000 - Date.now(), 0));
   return withQueue(async (queue) => {
     await add(queue, asked.how, WARM_UP, number('warm'), number('hold-ms'));
     const began = performance.now();

@@ -150,6 +150,7 @@ def main(driver: Driver, arguments: Sequence[str]) -> None:
     enqueue.add_argument("--first", type=int, default=0)
     enqueue.add_argument("--warm", type=int, default=0)
     enqueue.add_argument("--hold-ms", type=int, default=0)
+    enqueue.add_argument("--not-before", type=float, default=0.0, help="epoch seconds: be started by then, connect only then")
     load = commands.add_parser("load")
     load.add_argument("--rate", type=float, required=True)
     load.add_argument("--seconds", type=float, required=True)
@@ -218,6 +219,7 @@ def pool_size(default: int = 5) -> int:
 
 
 async def _enqueue(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
+    await asyncio.sleep(max(asked.not_before - time.time(), 0.0))
     async with driver.producer() as producer:
         await _add(driver, producer, asked.how, range(WARM_UP, WARM_UP + asked.warm), asked.hold_ms)
         began = time.perf_counter()
