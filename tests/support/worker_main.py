@@ -41,6 +41,7 @@ from engine.store.settles import Settles
 from engine.store.wire import Wire
 from engine.store.work import StepReply
 from tests.support.journal import Journal
+from tests.support.running import until
 
 NOTED: tuple[type[Event], ...] = (
     WorkerStarted, WorkerDraining, WorkerStopped, LeaseLost, LoopBlocked, DataLoss, StoreDown, StoreUp, JobsReclaimed,
@@ -128,13 +129,12 @@ def _begin(journal: Journal, script: Script, job: Job) -> str:
 
 async def _act(journal: Journal, act: str, script: Script, job: Job) -> int | None:
     match act:
-        case "ok":
+        case "ok" | "fail":
             await asyncio.sleep(script.seconds)
+            if act == "fail":
+                raise RuntimeError("scripted failure")
         case "result":
             return script.n
-        case "fail":
-            await asyncio.sleep(script.seconds)
-            raise RuntimeError("scripted failure")
         case "retry":
             raise Retry(after=script.seconds)
         case "snooze":
@@ -159,11 +159,10 @@ async def _act(journal: Journal, act: str, script: Script, job: Job) -> int | No
         case "gate, step":
             await _until_open(script.gate)
             await job.step("once", lambda: journal.write("note", job.id, n=script.n, text="step ran"))
-        case "swallow":  # its cancellation, for as long as the script says
-            until = time.monotonic() + script.seconds
-            while (left := until - time.monotonic()) > 0:
+        case "swallow":  # every cancellation, for ever
+            while True:
                 try:
-                    await asyncio.sleep(left)
+                    await asyncio.Event().wait()
                 except asyncio.CancelledError:
                     journal.write("told", job.id, n=script.n, text="swallowed")
         case "block":  # the event loop
@@ -180,13 +179,12 @@ async def _act(journal: Journal, act: str, script: Script, job: Job) -> int | No
 
 
 async def _until_open(gate: str) -> None:
-    while not await asyncio.to_thread(os.path.exists, gate):  # noqa: ASYNC110 - another process opens it
-        await asyncio.sleep(0.005)
+    await until(lambda: asyncio.to_thread(os.path.exists, gate), bool, timeout=3600.0)  # another process opens it
 
 
 async def _until_told(journal: Journal, script: Script, job: Job) -> None:
     try:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     except asyncio.CancelledError:
         journal.write("told", job.id, n=script.n, text=f"cancelled={job.cancelled}")
         raise

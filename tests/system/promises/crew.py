@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -150,19 +148,19 @@ class Crew:
 
     async def keep(self, members: int, *, timeout: float, **changes: Any) -> int:
         """Keep so many worker processes alive until every job has ended; how many died meanwhile."""
-        deadline = time.monotonic() + timeout
         crew = [self.launch(**changes) for _ in range(members)]
         died = 0
-        while True:
+
+        async def replace_the_dead() -> QueueCounts:
+            nonlocal died
             for place, member in enumerate(crew):
                 if member.process.poll() is not None:
                     died += 1
                     crew[place] = self.launch(**changes)
-            counts = await self.counts()
-            if counts.completed + counts.dead + counts.cancelled == counts.enqueued:
-                return died
-            assert time.monotonic() < deadline, f"not ended after {timeout:g} s, {died} workers died: {counts}"
-            await asyncio.sleep(0.02)
+            return await self.counts()
+
+        await until(replace_the_dead, lambda c: c.completed + c.dead + c.cancelled == c.enqueued, timeout)
+        return died
 
     def gate(self, name: str = "gate") -> str:
         """A gate for act `gate`, shut until `open`."""
