@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support.faults import Proxy
+from tests.support.running import until
 from tests.support.worker_main import Config
 
 from .checks import assert_each_ended_once
@@ -17,6 +20,8 @@ pytestmark = pytest.mark.slow
 
 LONGER_THAN_LEASES = 3.3
 """Seconds: three leases and more, of the tests' lease of 1 s."""
+OUTAGE = 1.3
+"""Seconds: longer than a lease, so that every lease has run out when the server is back."""
 
 
 async def test_a_loop_blocked_for_three_leases_is_reported_and_its_jobs_start_once(crew: Crew) -> None:
@@ -59,9 +64,9 @@ async def test_a_server_away_for_longer_than_leases_makes_no_second_start(
     ids = [await crew.job("gate", n=n, gate=gate) for n in range(8)]
     for n in range(8):
         await crew.started(n)
-    await _away(own_server, how, 1.8)
-    await crew.counts()
-    await asyncio.sleep(crew.config.lease * 2)  # the grace and half a lease: who would be reclaimed is by now
+    ways = {"killed": (own_server.kill, own_server.start), "frozen": (own_server.freeze, own_server.thaw)}
+    async with _graced(crew), _away(*ways[how]):
+        pass
     crew.open(gate)
     counts = await crew.all_ended()
     assert counts.stalled == 0
@@ -73,15 +78,26 @@ async def test_a_server_away_for_longer_than_leases_makes_no_second_start(
     await assert_each_ended_once(crew, ids)
 
 
-async def _away(server: OwnServer, how: str, seconds: float) -> None:
-    if how == "killed":
-        server.kill()
-        await asyncio.sleep(seconds)
-        server.start()
-    else:
-        server.freeze()
-        await asyncio.sleep(seconds)
-        server.thaw()
+@asynccontextmanager
+async def _away(leave: Callable[[], object], come_back: Callable[[], object]) -> AsyncIterator[None]:
+    """The server is out of reach while the block runs, and then for longer than a lease."""
+    leave()
+    yield
+    await asyncio.sleep(OUTAGE)
+    come_back()
+
+
+@asynccontextmanager
+async def _graced(crew: Crew) -> AsyncIterator[None]:
+    """An outage in the block; left when every worker has told the end of its grace, with the pass that took what had lapsed."""
+    before = {member.pid: len(member.notes("jobs.reclaimed")) for member in crew.members}
+    yield
+
+    async def is_over() -> bool:
+        told = {member.pid: member.notes("jobs.reclaimed") for member in crew.members}
+        return all(len(notes) > before[pid] and not notes[-1]["grace"] for pid, notes in told.items())
+
+    await until(is_over, bool)
 
 
 async def test_jobs_that_ended_while_the_server_was_away_are_recorded_when_it_is_back(
@@ -93,10 +109,9 @@ async def test_jobs_that_ended_while_the_server_was_away_are_recorded_when_it_is
     ids = [await crew.job("gate", n=n, gate=gate) for n in range(5)]
     for n in range(5):
         await crew.started(n)
-    own_server.kill()
-    crew.open(gate)
-    await asyncio.sleep(1.5)
-    own_server.start()
+    async with _away(own_server.kill, own_server.start):
+        crew.open(gate)
+        await until(crew.ends, lambda ends: len(ends) == 5)
     counts = await crew.all_ended()
     assert counts.stalled == 0
     assert len(crew.journal.starts()) == 5
@@ -111,8 +126,8 @@ async def test_a_network_that_swallows_everything_for_longer_than_leases_makes_n
         ids = [await crew.job("gate", n=n, gate=gate) for n in range(6)]
         for n in range(6):
             await crew.started(n)
-        await proxy.hold(1.8)
-        await asyncio.sleep(crew.config.lease * 2)
+        async with _graced(crew), _away(proxy.swallow, proxy.heal):
+            pass
         crew.open(gate)
         counts = await crew.all_ended()
         assert counts.stalled == 0
