@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 APPLICATION = """
 import asyncio
+from pathlib import Path
+
 import msgspec
 from engine import Engine, Fixed, Job
 
@@ -27,15 +29,17 @@ orders = engine.queue("{queue}", attempts=2, backoff=Fixed(0.01))
 class Order(msgspec.Struct):
     id: int
     fail: bool = False
-    seconds: float = 0.0
+    gate: str = ""  # a file; until it exists the handler waits
 
 
 @orders.handler("ship", ordering_key=lambda order: "c1" if order.id < 0 else None)
 async def ship(order: Order, job: Job) -> dict[str, int]:
     job.log("to +5511987654321")
     await job.progress(1, 2)
-    if order.seconds:
-        await asyncio.sleep(order.seconds)
+    if order.gate:
+        from tests.support.running import until  # only here: each command imports this module
+
+        await until(lambda: asyncio.to_thread(Path(order.gate).exists), bool, timeout=3600.0)
     if order.fail:
         raise OSError("nobody at +5511987654321")
     return {{"shipped": order.id}}
@@ -43,8 +47,9 @@ async def ship(order: Order, job: Job) -> dict[str, int]:
 
 async def sample_traffic(engine, stop):
     for n in range(1000):
-        yield await ship.enqueue(Order(n))
-        await asyncio.sleep(0.02)
+        handle = await ship.enqueue(Order(n))
+        yield handle
+        await handle.result(timeout=10)
 """
 
 

@@ -33,16 +33,21 @@ def test_a_burst_does_what_there_is_and_leaves(engine: Cli) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_drains_at_a_signal(engine: Cli, number: int) -> None:
-    engine.enqueue(seconds=4)  # each look is a command of its own: on a busy machine a short job would be over between two
+    gate = engine.directory / "gate"
+    engine.enqueue(gate=str(gate))
     worker = engine.start("run")
     until(engine.counts, lambda now: now["active"] == 1)
-    code, said = ended(worker, number)
-    assert (code, engine.counts()["completed"]) == (0, 1), said
+    worker.send_signal(number)
+    assert worker.stderr is not None
+    until(worker.stderr.readline, lambda line: "worker.draining" in line)
+    gate.touch()
+    said = "".join(worker.communicate(timeout=30))
+    assert (worker.returncode, engine.counts()["completed"]) == (0, 1), said
     assert "Traceback" not in said
 
 
 def test_a_job_that_outlasts_the_drain_is_given_back(engine: Cli) -> None:
-    engine.enqueue(seconds=60)
+    engine.enqueue(gate=str(engine.directory / "never"))
     worker = engine.start("run", "--drain-timeout", "0.2s")
     until(engine.counts, lambda now: now["active"] == 1)
     code, said = ended(worker)
