@@ -142,13 +142,13 @@ def test_a_directory_removed_under_its_user_leaves_no_server_behind(room: Room) 
 def test_a_server_that_still_reads_its_data_is_waited_for_longer_than_the_timeout(room: Room) -> None:
     with EmbeddedServer(room.directory) as server:
         pipeline = redis.Redis.from_url(server.url).pipeline(transaction=False)
-        for n in range(6000):
+        for n in range(4000):
             pipeline.set(f"k{n}", "v" * 100)
         pipeline.execute()
         kill_server(room, server.pid)
-        loading = {"key-load-delay": "300"}  # microseconds a key: 1.8 s in all; it answers after each 1024
+        loading = {"key-load-delay": "300"}  # microseconds a key: 1.2 s in all; it answers after each 1024
         with EmbeddedServer(room.directory, start_timeout=0.6, options=loading) as slow:
-            assert ask(slow, "DBSIZE") == ":6000"
+            assert ask(slow, "DBSIZE") == ":4000"
 
 
 def test_a_server_that_does_not_answer_is_named_and_not_replaced(room: Room) -> None:

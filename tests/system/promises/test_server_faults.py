@@ -70,7 +70,7 @@ async def test_a_restart_of_the_server_keeps_every_state(own_crew: Crew, own_ser
         await crew.started(n)
     ids.append(await crew.job("ok", n=2, key="a"))
     ids.append(await crew.job("ok", n=3))
-    ids += [handle.id for handle in await crew.add(*numbered(1, first=4), delay=2.0)]
+    ids += [handle.id for handle in await crew.add(*numbered(1, first=4), delay=3600)]
     before = await crew.counts()
     assert (before.active, before.blocked, before.waiting, before.scheduled, before.dead, before.completed) == (2, 1, 1, 1, 1, 1)
     own_server.kill()
@@ -78,6 +78,7 @@ async def test_a_restart_of_the_server_keeps_every_state(own_crew: Crew, own_ser
     after = await crew.counts()
     assert (after.active, after.blocked, after.waiting, after.scheduled, after.dead, after.completed) == (2, 1, 1, 1, 1, 1)
     crew.open(gate)
+    await crew.app.client.promote(ids[-1])
     counts = await crew.all_ended()
     assert counts.stalled == 0
     await assert_each_ended_once(crew, ids)
