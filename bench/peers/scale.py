@@ -26,8 +26,8 @@ class Scale:
     idle_seconds: float = 20.0
     down_seconds: float = 9.0
     back_limit: float = 40.0
-    kill_limit: float = 330.0
-    """Long enough for recoveries of five minutes; beyond that the answer is "more than"."""
+    kill_limit: float = 400.0
+    """Long enough for lease times of five minutes and what they are overstepped by; beyond that the answer is "more than"."""
     raw_jobs: int = 20_000
 
 
