@@ -81,6 +81,7 @@ class Cli:
     url: str | None
     queue: str = field(default_factory=lambda: f"cli-{uuid.uuid4().hex[:8]}")
     extra: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.directory / "shop.py").write_text(APPLICATION.format(queue=self.queue))
@@ -109,8 +110,8 @@ class Cli:
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *args: str) -> subprocess.Popen[str]:
-        """Start a command that stays; the caller ends it."""
-        return subprocess.Popen(
+        """Start a command that stays; the caller ends it, and `close` when the caller failed before."""
+        process = subprocess.Popen(
             self.command(*args),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -120,6 +121,15 @@ class Cli:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Leave no process behind, however the test ended."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def enqueue(self, n: int = 1, **payload: object) -> list[str]:
         """Add jobs in bulk; their ids."""

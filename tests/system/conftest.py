@@ -12,9 +12,11 @@ from .embedded_users import Room
 
 
 @pytest.fixture
-def engine(server_url: str, tmp_path: Path) -> Cli:
+def engine(server_url: str, tmp_path: Path) -> Iterator[Cli]:
     """`engine` on the run's server, in a directory and with a queue of the test's own."""
-    return Cli(tmp_path, server_url)
+    cli = Cli(tmp_path, server_url)
+    yield cli
+    cli.close()
 
 
 @pytest.fixture
