@@ -188,6 +188,21 @@ def _start(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
         return subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=out, stderr=out, start_new_session=True)
 
 
+def sync_seconds(directory: Path, times: int, clock: Clock) -> list[float]:
+    """How long the disk takes to keep a little: what `fsync always` waits for at every call, whatever the server does."""
+    found = []
+    file = os.open(directory / "sync", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        for _ in range(times):
+            os.write(file, b"x" * 512)
+            began = clock.mono()
+            os.fsync(file)
+            found.append(clock.mono() - began)
+    finally:
+        os.close(file)
+    return found
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time a process has used so far; 0 where /proc has no such process."""
     try:

@@ -69,7 +69,9 @@ def main() -> int:
         "--quick", action="store_true", help="shorter loads, about a minute in all: for a look, not for a verdict"
     )
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given several times")
-    parser.add_argument("--fsync", choices=fsyncs, default="always", help="how the append-only file is written (default: always)")
+    parser.add_argument(
+        "--fsync", choices=fsyncs, default="everysec", help="how the append-only file is written (default: everysec)"
+    )
     options = parser.parse_args()
     reports: list[Report] = []
 

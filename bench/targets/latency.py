@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.feed import Feed, options_of
 from bench.meter import Meter
 from bench.report import Cell, Figure, Line, Plot, Section, Table, percentile
-from bench.stage import Stage, run_child
+from bench.stage import Stage, run_child, sync_seconds
 from engine import Clock
 
 from .load import Played, Player
@@ -17,6 +17,7 @@ from .notes import read
 from .prober import INTERVAL, with_the_unsent
 
 LIMIT_MS = 10.0
+SYNCS = 200
 OFTEN = 100
 """Calls from which on a script's p99 is judged as the client saw it: of fewer it is the slowest one, that of a cold start."""
 TEXT = """
@@ -50,6 +51,9 @@ class Seen:
 
 async def server_latency(player: Player, sizes: Sizes) -> Section:
     """At the rate the users named, and with server and worker saturated."""
+    synced = [took * 1000 for took in sync_seconds(player.stage.directory, SYNCS, player.clock)]
+    note = f"p50 {percentile(synced, 0.5):.2f}, longest {max(synced):.1f} ms; with fsync always, every answer waits for one"
+    disk = Figure("the disk's own fsync, before the load, p99", percentile(synced, 0.99), "ms", note=note)
     with Meter(player.stage.url, player.clock) as meter:
         steady, played = await _steady(player, meter, sizes.seconds)
         full = await _saturated(player.stage, meter, player.clock, sizes.jobs)
@@ -58,7 +62,7 @@ async def server_latency(player: Player, sizes: Sizes) -> Section:
         "The server answers within 10 ms",
         text=TEXT,
         settings={"saturated": f"a worker drains {sizes.jobs:,} no-op jobs while another {sizes.jobs:,} are enqueued in bulk"},
-        figures=[*_figures("at 100 messages a second", steady), *_client_figures(client), *_figures("saturated", full)],
+        figures=[disk, *_figures("at 100 messages a second", steady), *_client_figures(client), *_figures("saturated", full)],
         tables=[_table("At 100 messages a second", steady, client), _table("Saturated", full, {})],
         plots=[_plot({"100 a second": steady, "saturated": full})],
     )
