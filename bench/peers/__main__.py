@@ -1,6 +1,6 @@
 """The peers' command: `python -m bench.peers` measures all contenders side by side and prints the tables.
 
-python -m bench.peers                                       everything, three runs: some 40 minutes
+python -m bench.peers                                       everything, three runs: some 45 minutes
 python -m bench.peers --quick                               a look: one small run of everything, some 6 minutes
 python -m bench.peers --peers engine,bullmq --workloads drain-5,enqueue --runs 5 --html page.html
 """
@@ -50,13 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ground = Ground(scale, program, Path(directory))
         with ground.server() as (server, _):
             server_version = server.version()
+        chosen = [workload for workload in ALL if workload.name in asked]
         beside = [name for name in raw.BESIDE if name in asked] or [raw.NAME]
-        for workload in ALL:
-            if workload.name in asked:
+        for workload in chosen:
+            if not workload.is_waiting:
                 _measure(workload, contenders, ground, results, with_raw=raw.NAME in asked and workload.name in beside)
         for run in range(scale.runs if raw.NAME in asked and beside == [raw.NAME] else 0):
             _measure_raw(run + 1, ground, results)
-    workloads = [workload for workload in ALL if workload.name in asked]
+        with ThreadPoolExecutor() as pool:
+            waiting = [one for one in chosen if one.is_waiting]
+            list(pool.map(lambda one: _measure(one, contenders, ground, results), waiting))
     report = Report(
         title="Job engines side by side",
         about="The same workloads, payload and server for each engine, each as a careful production user would run it.",
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "load meanwhile": f"{min(results.loads, default=0):.1f} to {max(results.loads, default=0):.1f}, contenders included",
             "counts": ", ".join(f"{field} {getattr(scale, field)}" for field in Scale.__dataclass_fields__),
         },
-        sections=_sections(workloads, contenders, results, absent, with_raw=raw.NAME in asked),
+        sections=_sections(chosen, contenders, results, absent, with_raw=raw.NAME in asked),
     )
     if options.readings:
         Path(options.readings).write_text(json.dumps(_plain(results), indent=1))
@@ -124,7 +127,7 @@ def _contenders(names: Sequence[str]) -> tuple[list[Contender], dict[str, str]]:
 def _measure(
     workload: Workload, contenders: Sequence[Contender], ground: Ground, results: Results, *, with_raw: bool = False
 ) -> None:
-    """All runs of all contenders: one after the other, or side by side where they mostly wait. RAW is measured in each round."""
+    """All runs of all contenders: one after the other, or side by side where they mostly wait. With RAW in each round."""
     runs = range(1, ground.scale.runs + 1)
     rounds = [[(run, contender) for contender in contenders] for run in runs]
     if workload.has_runs_at_once:

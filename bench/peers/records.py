@@ -43,11 +43,11 @@ def read(path: Path, skip: int = 0) -> list[Record]:
     return [Record(*fields) for fields in _RECORD.iter_unpack(data[:whole]) if fields[0] < WARM_UP]
 
 
-def rate(records: Sequence[Record]) -> float:
-    """Jobs a second from the first start to the last end; 0 for fewer than two."""
+def rate(records: Sequence[Record], until_ns: int = 0) -> float:
+    """Jobs a second from the first start to the last end, or to `until_ns` where jobs were missing; 0 for fewer than two."""
     if len(records) < 2:
         return 0.0
-    seconds = (max(r.ended_ns for r in records) - min(r.started_ns for r in records)) / 1e9
+    seconds = ((until_ns or max(r.ended_ns for r in records)) - min(r.started_ns for r in records)) / 1e9
     return len(records) / seconds
 
 

@@ -16,12 +16,12 @@ class Scale:
     drain_seconds: float = 6.0
     """A drain is measured for at most so long: slow engines are judged by what they did in it."""
     io_jobs: int = 1_500
-    load_seconds: float = 3.0
+    load_seconds: float = 2.5
     delayed_jobs: int = 2_000
     delayed_over: float = 10.0
     delayed_lead: float = 3.0
     """Between the first delayed enqueue and the first due instant: all must be in by then."""
-    patience: float = 6.0
+    patience: float = 5.0
     """Seconds that jobs may still be missing after the last one was enqueued, or due; then they count as at least so late."""
     idle_seconds: float = 20.0
     down_seconds: float = 9.0

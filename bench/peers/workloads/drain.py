@@ -53,14 +53,19 @@ class Drain:
             done_before = records.count(file)
             before = snapshot(server, program)
             _wait(file, jobs, ground.scale.drain_seconds, program)
-            if records.count(file) >= jobs:
+            found, cut_ns = records.read(file), time.time_ns()
+            if len(found) >= jobs:
                 time.sleep(SETTLE_SECONDS)
             after = snapshot(server, program)
             done = records.count(file) - done_before
-            found = records.read(file)
-        wrong = records.tally(found, jobs) if len(found) >= jobs else ""
-        partly = "" if len(found) >= jobs else f"{len(found):,} jobs in the time a drain has"
-        return {"rate": Reading(records.rate(found), wrong or partly), **costs(before, after, done)}
+        return {"rate": rate(found, jobs, cut_ns), **costs(before, after, done)}
+
+
+def rate(found: list[records.Record], jobs: int, cut_ns: int) -> Reading:
+    """Jobs a second; where they were not all run by then, over the time until the cut."""
+    if len(found) < jobs:
+        return Reading(records.rate(found, cut_ns), f"{len(found):,} of {jobs:,} jobs in the time it had")
+    return Reading(records.rate(found), records.tally(found, jobs))
 
 
 def _wait(file: Path, jobs: int, seconds: float, program: Program) -> None:

@@ -51,6 +51,7 @@ def test_the_first_records_of_a_file_can_be_left_out(tmp_path: Path) -> None:
 def test_the_rate_is_from_the_first_start_to_the_last_end(tmp_path: Path) -> None:
     path = wrote(tmp_path / "records", (1, 0, 4 * SECOND, 6 * SECOND), (0, 0, 2 * SECOND, 3 * SECOND))
     assert records.rate(records.read(path)) == 0.5
+    assert records.rate(records.read(path), until_ns=10 * SECOND) == 0.25, "jobs were missing until then"
 
 
 def test_lateness_is_of_the_first_start_and_early_is_negative(tmp_path: Path) -> None:
