@@ -13,10 +13,8 @@ from bench.stage import cpu_seconds
 from engine import Clock
 
 from .growth import Seen, Sizes, command_table, plots, table, verdicts
-from .site import Site
+from .site import SETTLE, Site
 
-SETTLE = 1.0
-"""Seconds after the start that belong to it: services make their first pass then."""
 IDLE_COMMANDS = 2.0
 """A second and queue, at most."""
 REQUESTS = ("evalsha", "xread", "ping")
@@ -69,7 +67,7 @@ async def _idle(site: Site, count: int, seconds: float) -> Idle:
     async with site.workers(notes=site.stage.file("notes"), queues=count) as workers:
         ready = site.clock.mono() - began
         (pid,) = workers.pids
-        await site.clock.sleep(SETTLE + count / 500)
+        await site.clock.sleep(1.0 + SETTLE + count / 250)
         before, cpu = site.meter.read(), cpu_seconds(pid)
         await site.clock.sleep(seconds)
         cost = between(before, site.meter.read())

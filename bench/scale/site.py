@@ -20,6 +20,8 @@ from engine.store.redis_store import RedisStore
 
 APP = "bench.noop:engine"
 WARM_UP = 100
+SETTLE = 0.3
+"""Seconds, and 4 ms a queue: the first pass of all its services belongs to a worker's start."""
 HOLD = 0.03
 """Seconds a job lasts while single ones come past it: a worker that only waits has time for them, as in life. Longer than the
 20 ms of work that a pool claims ahead, so that a single job waits for a slot and not behind what was claimed before it."""
@@ -92,7 +94,7 @@ class Site:
 
     def workers(self, *arguments: str, notes: Path, queues: int = 1, processes: int = 1, **more: float) -> Workers:
         """Workers of the application that does nothing. `more`: `jobs`, `waits`, `hold`, as `bench.noop` has them."""
-        asked = {f"BENCH_{name.upper()}": f"{value:g}" for name, value in more.items()}
+        asked = {f"BENCH_{name.upper()}": str(value) for name, value in more.items()}
         environment = {"BENCH_NOTES": str(notes), "BENCH_QUEUES": str(queues), **asked}
         return self.stage.workers(APP, *arguments, "--drain-timeout", "2s", environment=environment, processes=processes)
 
@@ -154,6 +156,7 @@ class Site:
         """Send single jobs past what is there, to a worker whose other jobs last `hold` seconds."""
         notes, took = self.stage.file("notes"), self.stage.file("took")
         async with self.workers(notes=notes, queues=queues, hold=hold, waits=count):
+            await self.clock.sleep(SETTLE + queues / 250)
             arguments = (kind, str(count), str(seconds), str(queues), str(took))
             await run_child(self.stage, "bench.scale.sender", *arguments, clock=self.clock)
             await self._noted(notes, 2 * seconds + 20)
