@@ -76,7 +76,7 @@ class JobSnoozed(JobEvent, frozen=True, kw_only=True, tag="job.snoozed"):
 
 
 class JobReleased(JobEvent, frozen=True, kw_only=True, tag="job.released"):
-    """The job was given back unfinished, with its attempt, because its worker stops or its queue was paused."""
+    """The job was given back unfinished, with its attempt: its worker stops, its queue is paused, or no slot came to it."""
 
     attempt: int
 

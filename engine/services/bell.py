@@ -61,6 +61,7 @@ class Bell(Service):
         try:
             if not self._seen:
                 await self.begin()
+                self._look_everywhere()  # what was rung before this beginning is not heard
             keys = list(self._seen)
             reply = await self._wire.call(
                 "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *keys, *self._seen.values(), timeout=BLOCK_SECONDS + 2
@@ -70,11 +71,11 @@ class Bell(Service):
                 return 0  # `close` has cut the read off
             self._tries += 1
             await self._outage.wait(error, self._tries)
-            if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): look, and start anew
+            if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): start anew
                 self._seen.clear()
-                for queue in self._queues:
-                    self._on_ring(queue)
             return 0
+        if self._tries:
+            self._look_everywhere()  # a server that answers again at once may have lost its last ring all the same
         self._tries = 0
         heard = 0
         for key, entries in (reply or {}).items():
@@ -88,6 +89,10 @@ class Bell(Service):
             if name.endswith(":bell"):
                 self._on_ring(queue)
         return heard
+
+    def _look_everywhere(self) -> None:
+        for queue in self._queues:
+            self._on_ring(queue)
 
     def next_wait(self) -> float:
         """None: the waiting is in the read."""

@@ -26,6 +26,7 @@ class Places:
         serve: Callable[[Slot], Awaitable[None]],
         is_over: Callable[[], bool],
         on_stuck: Callable[[Slot], None],
+        on_room: Callable[[], None],
     ) -> None:
         self._count = count
         self._name = name
@@ -33,12 +34,18 @@ class Places:
         self._serve = serve
         self._is_over = is_over
         self._on_stuck = on_stuck
+        self._on_room = on_room
         self._opened = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._left_behind: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Places {self._name} {len(self._tasks)} of {self._count}, {len(self._left_behind)} left behind>"
+
+    @property
+    def count(self) -> int:
+        """Slots that can run something."""
+        return len(self._tasks)
 
     def open(self) -> None:
         """Open slots until there are as many as there should be."""
@@ -73,6 +80,7 @@ class Places:
                 self._left_behind.discard(task)
                 if not self._is_over():
                     self.open()
+                    self._on_room()
 
     def _give_up(self, slot: Slot) -> None:
         self._tasks.discard(slot.task)

@@ -8,6 +8,7 @@ pool; a job costs no task and no round trip of its own. What waits in the prefet
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
@@ -27,6 +28,7 @@ from .holdings import Holdings
 from .outage import Outage
 from .outbox import Outbox
 from .places import Places
+from .prefetch import Prefetch
 from .pulse import Pulse
 from .runner import Runner
 from .settling import Settler
@@ -34,12 +36,6 @@ from .slot import Slot
 
 BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
-AHEAD = 256
-"""Most jobs to hold beyond the free slots: two calls and a half. With one call's worth the slots ran dry while the next call was
-under way, and worker and server took turns instead of working side by side (docs/performance.md)."""
-HORIZON = 0.02
-"""Seconds. Claim ahead only what the slots will start within this: so slow handlers hold exactly their free slots, and
-priorities, pauses and limits stay exact; fast ones are never starved by the round trip."""
 FLUSH = 64
 """Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
 LOOK_AGAIN = 5.0
@@ -93,14 +89,21 @@ class Pool:
             resources=resources,
             settler=self._settler,
             threads=self.concurrency,
+            shut=self.shut,
             server_now_ms=self.server_now_ms,
         )
         self._places = Places(
-            self.concurrency, spec.name, pulse, serve=self._serve, is_over=lambda: self._gone, on_stuck=self._give_up
+            self.concurrency,
+            spec.name,
+            pulse,
+            serve=self._serve,
+            is_over=lambda: self._gone,
+            on_stuck=self._give_up,
+            on_room=self.look,
         )
         self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
-        self._ready: deque[Claim] = deque()
+        self._ready = Prefetch(clock, average=self._settler.slowest_average, give_back=self._give_back)
         self._idle: deque[asyncio.Future[None]] = deque()
         self._wake = asyncio.Event()
         self._hungry = True
@@ -109,6 +112,7 @@ class Pool:
         self._clock_base = (0, 0.0)
         self._paused_until_ms = -1
         self._pause = ""
+        self._shut_mono = 0.0
         self._stopping = False
         self._gone = False
         self.released = 0
@@ -133,6 +137,11 @@ class Pool:
         ms, mono = self._clock_base
         return ms + int((self._clock.mono() - mono) * 1000) if ms else self._clock.now_ms()
 
+    @property
+    def _is_closed(self) -> bool:
+        """Paused, or behind a gate: nothing new may start."""
+        return self._paused_until_ms >= 0 or self._shut_mono > 0
+
     def look(self) -> None:
         """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
         self._hungry = True
@@ -150,9 +159,15 @@ class Pool:
     def stop(self) -> None:
         """Claim no more and give back what was not started. Running handlers go on; see `cancel_running`."""
         self._stopping = True
-        while self._ready:
-            self._give_back(self._ready.popleft())
+        self._ready.shed()
         self._wake.set()
+
+    def shut(self, is_done: bool) -> None:
+        """A handler pauses the queue or closes its gate. Before the server knows (`is_done` false): start nothing more of what
+        waits here, it would go to a provider that has just said no. After: what later calls bring counts again."""
+        self._shut_mono = self._clock.mono() if is_done else math.inf
+        self._ready.shed()
+        self.look()
 
     def cancel_running(self) -> None:
         """Cancel every handler that still runs; their jobs are released with their attempt."""
@@ -173,6 +188,7 @@ class Pool:
             await self._steps()
         finally:
             self._gone = True
+            self._ready.close()
             try:
                 await self._places.close()
             finally:
@@ -203,22 +219,16 @@ class Pool:
     def _want(self) -> int:
         """How many jobs to claim now; below 1 for none."""
         queue = self.spec.name
-        if self._stopping or not self._holdings.may_claim(queue):
+        if self._stopping or self._shut_mono == math.inf or not self._holdings.may_claim(queue):
             return 0
         if self._holdings.solo == queue:
             return 1 if self._holdings.total == 0 and self._holdings.beside(queue) == 0 else 0
         if self._desk is not None:
             self._desk.hunger(queue, True)
             self._desk.deal()
-            return min(self._desk.granted(queue) - len(self._held), BATCH)
-        return min(self.concurrency - self._running + self._ahead() - len(self._ready), BATCH - self._outbox.behind)
-
-    def _ahead(self) -> int:
-        """How many jobs beyond the free slots to hold."""
-        average = self._settler.slowest_average()
-        if average is None or average > HORIZON:
-            return 0
-        return min(int(self.concurrency * HORIZON / max(average, 1e-6)), AHEAD)
+            return min(self._desk.granted(queue) - len(self._held), self._places.count - self._running, BATCH)
+        places = self._places.count
+        return min(places - self._running + self._ready.ahead(places) - len(self._ready), BATCH - self._outbox.behind)
 
     # --- one call ----------------------------------------------------------------------------------------------------
 
@@ -237,8 +247,7 @@ class Pool:
         self._outbox.drop(lost)
         for claim in [self._held[entry] for entry in lost if entry in self._held]:
             if claim.phase is Phase.ENDED:
-                self._held.pop(claim.entry)
-                self._promised.pop(claim.entry, None)
+                self._let_go(claim)
                 self._report_lost(claim)
             else:
                 self._interrupt(claim, "lost")
@@ -246,6 +255,10 @@ class Pool:
     def _accept(self, reply: StepReply, settles: Settles, want: int, sent_mono: float) -> None:
         self._clock_base = (reply.now_ms, self._clock.mono())
         self._paused_until_ms = reply.paused_until_ms
+        if sent_mono > self._shut_mono:
+            self._shut_mono = 0.0
+        if self._is_closed:
+            self._ready.shed()
         if reply.status == "ok" and reply.pause != self._pause:
             self._tell_pause(reply.pause)
         lost = set(reply.lost)
@@ -264,9 +277,8 @@ class Pool:
         if claimed >= want > 0 or reply.status != "ok":
             self._hungry = True
         if self._desk is not None:
-            self._desk.give_back(self.spec.name, max(self._desk.granted(self.spec.name) - len(self._held), 0))
             self._desk.hunger(self.spec.name, self._hungry)
-            self._desk.deal()
+            self._return_grants(self._desk)
         if reply.drain and self._holdings.take_solo(self.spec.name):
             self._hungry = True
         else:
@@ -306,10 +318,10 @@ class Pool:
             self._held[entry] = claim
             if claim.is_suspect:
                 self._holdings.take_solo(self.spec.name)
-            if self._stopping:
+            if self._stopping or self._is_closed:
                 self._give_back(claim)
             else:
-                self._ready.append(claim)
+                self._ready.put(claim)
         to_wake = len(self._ready)
         while to_wake and self._idle:
             future = self._idle.popleft()
@@ -322,8 +334,7 @@ class Pool:
 
     async def _serve(self, slot: Slot) -> None:
         while True:
-            while self._ready:
-                claim = self._ready.popleft()
+            while (claim := self._ready.take()) is not None:
                 if claim.told == "lost":
                     continue
                 self._running += 1
@@ -361,7 +372,7 @@ class Pool:
         """A claim's run is over; `event` is true once its settle is accepted."""
         claim.phase = Phase.ENDED
         if claim.told == "lost":
-            self._held.pop(claim.entry, None)
+            self._let_go(claim)
             self._report_lost(claim)
         elif event is not None and self._events.wants(type(event)):
             self._promised[claim.entry] = event
@@ -369,12 +380,12 @@ class Pool:
 
     def _fault(self, claim: Claim, error: Exception) -> None:
         """We failed around a handler. Its lease runs out: the job stalls, runs alone, and is dead at its limit."""
-        self._held.pop(claim.entry, None)
+        self._let_go(claim)
         text = mask_text(f"{type(error).__name__}: {error} (with {claim.full_id})")
         self._events.emit(ServiceFailed(service="Pool", error=text, at_ms=self._clock.now_ms()))
 
     def _give_back(self, claim: Claim) -> None:
-        self.released += 1
+        self.released += self._stopping
         self._promise(claim, self._settler.release(self._outbox.fill(), claim))
 
     def _interrupt(self, claim: Claim, why: Told) -> None:
@@ -385,8 +396,19 @@ class Pool:
             claim.job.cancelled = True
             claim.slot.cancel()
         elif why == "lost":
-            self._held.pop(claim.entry, None)
+            self._let_go(claim)
             self._report_lost(claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        """It is not ours any more, and no settle will say so: the slot it was granted is free."""
+        self._held.pop(claim.entry, None)
+        self._promised.pop(claim.entry, None)
+        if self._desk is not None:
+            self._return_grants(self._desk)
+
+    def _return_grants(self, desk: Desk) -> None:
+        desk.give_back(self.spec.name, max(desk.granted(self.spec.name) - len(self._held), 0))
+        desk.deal()
 
     def _report_lost(self, claim: Claim) -> None:
         self._events.emit(LeaseLost(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms()))

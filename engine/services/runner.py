@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..errors import BadPayload, StoreError, UnknownHandler
 from ..events import Event, Events, HandlerUnknown, JobStarted
 from ..job import Body, Job
 from ..masking import mask_text
-from ..outcome import MOST_REASON, Asked, Ending, Release, Rules, Stopped, TimedOut, Wait, decide
+from ..outcome import MOST_REASON, Asked, Ending, Next, Release, Rules, Stopped, TimedOut, Wait, decide
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
@@ -42,6 +43,7 @@ class Runner:
         resources: Mapping[type, object],
         settler: Settler,
         threads: int,
+        shut: Callable[[bool], None],
         server_now_ms: Callable[[], int],
     ) -> None:
         self._spec = spec
@@ -51,6 +53,7 @@ class Runner:
         self._events = events
         self._settler = settler
         self._executor = Executor(resources, threads)
+        self._shut = shut
         self._now_ms = server_now_ms
         self._unknown: set[str] = set()
 
@@ -129,15 +132,25 @@ class Runner:
             promise(claim, None)  # write nothing: another attempt owns the job
             return
         next_ = decide(job.attempt, rules, ending, self._clock.random())
-        if isinstance(next_, Release) and next_.pause is not None:
-            reason = mask_text(next_.pause)[:MOST_REASON]
-            await self._store.link.patient(lambda: self._store.pause(self._spec.name, reason, 0), timeout=None)
-        elif isinstance(next_, Wait) and next_.scope == "queue":
-            delay_ms = next_.delay_ms
-            await self._store.link.patient(lambda: self._store.gate(self._spec.name, delay_ms), timeout=None)
+        await self._close_queue(next_)
         if isinstance(ending, Asked):
             seconds = self._clock.mono() - claim.started_mono
         promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
+
+    async def _close_queue(self, next_: Next) -> None:
+        """Pause the queue, or close its gate for a while, when the handler asked for it."""
+        name, act = self._spec.name, None
+        if isinstance(next_, Release) and next_.pause is not None:
+            act = functools.partial(self._store.pause, name, mask_text(next_.pause)[:MOST_REASON], 0)
+        elif isinstance(next_, Wait) and next_.scope == "queue":
+            act = functools.partial(self._store.gate, name, next_.delay_ms)
+        if act is None:
+            return
+        self._shut(False)
+        try:
+            await self._store.link.patient(act, timeout=None)
+        finally:
+            self._shut(True)
 
     def give_up(self, claim: Claim, settles: Callable[[], Settles], promise: Promise) -> None:
         """Settle an attempt whose handler does not end, as if it had ended when it was told to."""

@@ -200,7 +200,8 @@ local function take(tag, n)
   if not r then return 0 end
   if r.err then -- the group is gone: at '0', so that what is still there is delivered; finished entries are deleted
     try('XGROUP', 'CREATE', P .. 'ready:' .. tag, 'w', '0', 'MKSTREAM')
-    return 0
+    r = try('XREADGROUP', 'GROUP', 'w', me, 'COUNT', n, 'STREAMS', P .. 'ready:' .. tag, '>')
+    if not r or r.err then return 0 end
   end
   rows[#rows + 1] = tag
   rows[#rows + 1] = r[1][2]

@@ -1,0 +1,108 @@
+"""Prefetch: claims that wait in this process for a slot, and no more of them than the slots start within some tens of ms.
+
+How many to claim ahead is guessed from how long runs took so far. The guess can turn out wrong (a provider that answered in
+a millisecond answers in thirty seconds now), so what waits is looked at, too: what the slots did not come to is given back, with
+its attempt, to the front of its queue, where idle workers, priorities, pauses and limits reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ..clock import Clock
+from ..store.claim import Claim
+
+AHEAD = 256
+"""Most jobs to hold beyond the free slots: two calls and a half. With one call's worth the slots ran dry while the next call was
+under way, and worker and server took turns instead of working side by side (docs/performance.md)."""
+HORIZON = 0.02
+"""Seconds. Claim ahead only what the slots will start within this: so slow handlers hold exactly their free slots, and
+priorities, pauses and limits stay exact; fast ones are never starved by the round trip."""
+LOOK = 0.05
+"""Seconds between two looks at what waits; so a job waits here for twice that at most."""
+PACED = 0.8
+"""Share of what the slots took between the last two looks to hold ahead: a run's time is not all that a job takes."""
+WARY, WARIEST = 0.25, 8.0
+"""Seconds after a wrong guess in which nothing is claimed ahead; twice as long after each that follows, up to the second."""
+
+
+class Prefetch:
+    """The buffer of one pool."""
+
+    def __init__(self, clock: Clock, *, average: Callable[[], float | None], give_back: Callable[[Claim], None]) -> None:
+        self._clock = clock
+        self._average = average
+        self._give_back = give_back
+        self._waiting: deque[Claim] = deque()
+        self._taken = 0
+        self._pace = AHEAD * 2  # nothing is known yet
+        self._taken_before = 0
+        self._waited_before = 0
+        self._wary = WARY
+        self._wary_until_mono = 0.0
+        self._due_mono = 0.0
+        self._was_late = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Prefetch {len(self._waiting)} waiting>"
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ahead(self, places: int) -> int:
+        """How many to hold beyond the free ones of so many slots."""
+        average = self._average()
+        if average is None or average > HORIZON or self._clock.mono() < self._wary_until_mono:
+            return 0
+        return min(int(places * HORIZON / max(average, 1e-6)), AHEAD, max(int(self._pace * PACED), places))
+
+    def put(self, claim: Claim) -> None:
+        """A claim waits for a slot."""
+        self._waiting.append(claim)
+        if self._timer is None:
+            self._taken_before, self._waited_before = self._taken, 0
+            self._arm()
+
+    def take(self) -> Claim | None:
+        """What a slot runs next, oldest first; None when nothing waits."""
+        if not self._waiting:
+            return None
+        self._taken += 1
+        return self._waiting.popleft()
+
+    def shed(self, keep: int = 0) -> None:
+        """Give back all but the first `keep`."""
+        surplus = [self._waiting.pop() for _ in range(len(self._waiting) - keep)]
+        for claim in reversed(surplus):
+            self._give_back(claim)
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._due_mono = self._clock.mono() + LOOK
+        self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        taken = self._taken - self._taken_before
+        late = self._clock.mono() > self._due_mono + LOOK
+        # the whole process stood still: nothing is known of the handlers. Not twice in a row, since they may be what stops it
+        may_judge = not late or self._was_late
+        self._was_late = late
+        if may_judge and self._waited_before > taken:  # some wait since the last look: keep what this pace starts until the next
+            self._wary_until_mono = self._clock.mono() + self._wary
+            self._wary = min(self._wary * 2, WARIEST)
+            self.shed(taken)
+        elif self._waited_before:
+            self._wary = WARY
+        self._taken_before, self._waited_before = self._taken, len(self._waiting)
+        self._pace = taken
+        if self._waiting:
+            self._arm()
