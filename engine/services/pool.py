@@ -8,14 +8,13 @@ pool; a job costs no task and no round trip of its own. What waits in the prefet
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import BadPayload
-from ..events import DataLoss, Event, Events, HandlerStuck, LeaseLost, QueuePaused, QueueResumed, ServiceFailed
+from ..events import DataLoss, Event, Events, HandlerStuck, LeaseLost, ServiceFailed
 from ..masking import mask_text
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
@@ -24,6 +23,7 @@ from ..store.work import StepReply
 from .caller import Caller
 from .desk import Desk
 from .executor import HandlerCancelled
+from .gate import Gate
 from .holdings import Holdings
 from .outage import Outage
 from .outbox import Outbox
@@ -110,9 +110,7 @@ class Pool:
         self._running = 0
         self._epoch = ""
         self._clock_base = (0, 0.0)
-        self._paused_until_ms = -1
-        self._pause = ""
-        self._shut_mono = 0.0
+        self._gate = Gate(spec.name, clock, events)
         self._stopping = False
         self._gone = False
         self.released = 0
@@ -122,7 +120,7 @@ class Pool:
             desk.join(spec.name, spec.priority, self.concurrency, self._wake.set)
 
     def __repr__(self) -> str:
-        state = "stopping" if self._stopping else "paused" if self._paused_until_ms >= 0 else "on duty"
+        state = "stopping" if self._stopping else "paused" if self._gate.is_closed else "on duty"
         return f"<Pool {self.spec.name} {state}, {self._running} of {self.concurrency} slots, {len(self._ready)} ahead>"
 
     # --- what others ask and tell ------------------------------------------------------------------------------------
@@ -136,11 +134,6 @@ class Pool:
         """The server's clock as of the last reply, carried on by our monotonic clock; exact to a round trip."""
         ms, mono = self._clock_base
         return ms + int((self._clock.mono() - mono) * 1000) if ms else self._clock.now_ms()
-
-    @property
-    def _is_closed(self) -> bool:
-        """Paused, or behind a gate: nothing new may start."""
-        return self._paused_until_ms >= 0 or self._shut_mono > 0
 
     def look(self) -> None:
         """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
@@ -165,7 +158,7 @@ class Pool:
     def shut(self, is_done: bool) -> None:
         """A handler pauses the queue or closes its gate. Before the server knows (`is_done` false): start nothing more of what
         waits here, it would go to a provider that has just said no. After: what later calls bring counts again."""
-        self._shut_mono = self._clock.mono() if is_done else math.inf
+        self._gate.shut(is_done)
         self._ready.shed()
         self.look()
 
@@ -208,8 +201,8 @@ class Pool:
     async def _rest(self) -> None:
         self._wake.clear()
         wait = LOOK_AGAIN * (0.75 + 0.5 * self._clock.random())
-        if self._paused_until_ms > 0:
-            wait = min(wait, max(self._paused_until_ms - self.server_now_ms(), 0) / 1000 + 0.002)
+        if self._gate.until_ms > 0:
+            wait = min(wait, max(self._gate.until_ms - self.server_now_ms(), 0) / 1000 + 0.002)
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
@@ -219,7 +212,7 @@ class Pool:
     def _want(self) -> int:
         """How many jobs to claim now; below 1 for none."""
         queue = self.spec.name
-        if self._stopping or self._shut_mono == math.inf or not self._holdings.may_claim(queue):
+        if self._stopping or self._gate.is_shutting or not self._holdings.may_claim(queue):
             return 0
         if self._holdings.solo == queue:
             return 1 if self._holdings.total == 0 and self._holdings.beside(queue) == 0 else 0
@@ -254,13 +247,9 @@ class Pool:
 
     def _accept(self, reply: StepReply, settles: Settles, want: int, sent_mono: float) -> None:
         self._clock_base = (reply.now_ms, self._clock.mono())
-        self._paused_until_ms = reply.paused_until_ms
-        if sent_mono > self._shut_mono:
-            self._shut_mono = 0.0
-        if self._is_closed:
+        self._gate.read(reply, sent_mono)
+        if self._gate.is_closed:
             self._ready.shed()
-        if reply.status == "ok" and reply.pause != self._pause:
-            self._tell_pause(reply.pause)
         lost = set(reply.lost)
         for claim in settles.claims:
             self._held.pop(claim.entry, None)
@@ -287,17 +276,6 @@ class Pool:
         if self._on_due is not None and reply.next_due_ms:
             self._on_due(reply.next_due_ms, reply.now_ms)
 
-    def _tell_pause(self, pause: str) -> None:
-        self._pause = pause
-        until, _, rest = pause.partition(";")
-        if pause:
-            reason = mask_text(rest.partition(";")[2])
-            self._events.emit(
-                QueuePaused(queue=self.spec.name, reason=reason, until_ms=int(until) or None, at_ms=self._clock.now_ms())
-            )
-        else:
-            self._events.emit(QueueResumed(queue=self.spec.name, at_ms=self._clock.now_ms()))
-
     def _end_solo(self) -> None:
         """The suspect has ended, or another worker has taken it: everybody may claim again."""
         if self._holdings.solo == self.spec.name and not any(c.is_suspect for c in self._held.values()):
@@ -318,7 +296,7 @@ class Pool:
             self._held[entry] = claim
             if claim.is_suspect:
                 self._holdings.take_solo(self.spec.name)
-            if self._stopping or self._is_closed:
+            if self._stopping or self._gate.is_closed:
                 self._give_back(claim)
             else:
                 self._ready.put(claim)
