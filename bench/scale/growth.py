@@ -1,7 +1,7 @@
 """Growth: the same work beside more and more of something, and the verdict: is its cost within 10 % of that beside the least?
 
 Sizes take turns (round by round, not size by size), so that a busy minute of the machine falls on all of them; the verdict is on
-the best round of each.
+the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -170,11 +170,10 @@ def verdicts(of: str, seen: Mapping[int, Seen]) -> list[Figure]:
 
 
 def _ratio(name: str, least: Sequence[float], most: Sequence[float], **target: float) -> Figure:
-    """Of the least disturbed round of each: what others do on the machine only ever adds. The spread is that of the rounds."""
-    best = max if "at_least" in target else min
+    """The median of the rounds' ratios: both sides of a round were measured within seconds, beside the same neighbours."""
     each = [there / here for here, there in zip(least, most, strict=True)]
-    note = f"{number(best(most))} against {number(best(least))}, each the best of its rounds"
-    return Figure(name, best(most) / best(least), "x", low=min(each), high=max(each), runs=len(each), note=note, **target)
+    note = f"medians {number(middle(most))} against {number(middle(least))}"
+    return Figure.of_runs(name, each, "x", note=note, **target)
 
 
 def table(of: str, seen: Mapping[int, Seen]) -> Table:
