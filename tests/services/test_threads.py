@@ -37,11 +37,19 @@ async def test_an_abandoned_thread_keeps_its_place_until_it_returns() -> None:
     assert await asyncio.wait_for(following, 10) == "ran"
 
 
+def cancel_after(turns: int, caller: asyncio.Future[None]) -> None:
+    """Cancel when the loop has turned so often."""
+    if turns:
+        asyncio.get_running_loop().call_soon(cancel_after, turns - 1, caller)
+    else:
+        caller.cancel()
+
+
 async def test_cancelled_callers_lose_no_place() -> None:
     threads = Threads(2)
-    for _ in range(200):
+    for n in range(200):
         caller = asyncio.ensure_future(threads.run(lambda: None))
-        asyncio.get_running_loop().call_soon(caller.cancel)  # once it has begun
+        cancel_after(n % 5, caller)  # before it begins, while it waits for its place, for its thread, for the answer
         await asyncio.wait({caller})
     results = await asyncio.wait_for(asyncio.gather(*(threads.run(lambda: 1) for _ in range(4))), 10)
     assert results == [1, 1, 1, 1]
