@@ -35,6 +35,8 @@ class Sweeper(Service):
     """One queue's sweeper."""
 
     period = 10.0
+    idle_period = 30.0
+    """Seconds between passes while they drop nothing."""
 
     def __init__(self, spec: QueueSpec, store: RedisStore, *, clock: Clock, events: Events, silent_ms: int = SILENT_MS) -> None:
         super().__init__(clock, events)
@@ -42,6 +44,7 @@ class Sweeper(Service):
         self._store = store
         self._silent_ms = silent_ms
         self._cursor = "0"
+        self._last = Sweep()
 
     async def run_once(self) -> Sweep:
         """Drop all that is due, in bites, so that nothing waits long behind it."""
@@ -67,7 +70,11 @@ class Sweeper(Service):
             self._cursor = rest.cursor
             notes, workers, producers = notes + rest.notes, workers + rest.workers, producers + rest.producers
             more = rest.notes == BITE
-        swept = Sweep(finished, dead, notes, workers, producers)
+        swept = self._last = Sweep(finished, dead, notes, workers, producers)
         if finished or dead or notes:
             self._events.emit(Swept(queue=spec.name, completed=finished, dead=dead, notes=notes, at_ms=self._clock.now_ms()))
         return swept
+
+    def next_wait(self) -> float:
+        """Ten seconds, thirty when there was nothing to drop."""
+        return super().next_wait() * (1.0 if self._last != Sweep() else self.idle_period / self.period)

@@ -127,3 +127,12 @@ async def test_notes_go_as_fast_as_they_come_and_not_a_call_each_pass(store: Red
     await raw(store, queue, "ZADD", "noted", *due)
     assert (await sweeper(store, queue).run_once()).notes == 250
     assert await raw(store, queue, "ZCARD", "noted") == 0
+
+
+async def test_it_comes_seldom_while_there_is_nothing_to_drop(store: RedisStore, queue: str) -> None:
+    service = sweeper(store, queue, keep_completed=5)
+    await service.run_once()
+    assert min(service.next_wait() for _ in range(100)) > 20
+    await finish(store, queue, 12)
+    await service.run_once()
+    assert max(service.next_wait() for _ in range(100)) < 13

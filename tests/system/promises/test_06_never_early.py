@@ -44,7 +44,9 @@ async def test_a_job_that_was_put_off_starts_again_never_early(crew: Crew, act: 
         first, second = crew.journal.runs(n)
         assert first.end is not None
         waited = second.start.at_ms - first.end.at_ms
-        assert 400 <= waited <= 1400, f"waited {waited} ms for 400"
+        # whoever runs into the queue's limit closes it for the others: five take five turns
+        most = 5 * 400 + 1000 if act == "limit queue" else 1400
+        assert 400 <= waited <= most, f"waited {waited} ms for 400"
 
 
 async def test_a_job_put_off_by_a_worker_that_is_gone_is_started_on_time_by_another(crew: Crew) -> None:
