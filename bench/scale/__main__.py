@@ -20,6 +20,7 @@ from engine.fleet import run
 from . import ahead, growth, memory, queues
 from . import machine as cores
 
+QUICK_PARTS = ("waiting", "keys", "queues", "shares")
 PARTS = ("waiting", "scheduled", "keys", "queues", "ahead", "memory", "processes", "shares")
 
 
@@ -33,7 +34,7 @@ async def measured(options: argparse.Namespace, clock: Clock) -> Report:
             server = meter.version()
         about = stage.about
     sections: list[Section] = []
-    for name in options.part or PARTS:
+    for name in options.part or (QUICK_PARTS if options.quick else PARTS):
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         match name:
             case "waiting":
@@ -69,7 +70,7 @@ def main() -> int:
     """Parse, measure, deliver."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description="Does the cost of a job grow?")
     add_options(parser)
-    parser.add_argument("--quick", action="store_true", help="small sizes, once: to see that it runs, not for a verdict")
+    parser.add_argument("--quick", action="store_true", help="some parts, small sizes, once: for a look, not for a verdict")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given several times")
     options = parser.parse_args()
     reports: list[Report] = []

@@ -42,8 +42,8 @@ QUICK = Sizes(
     keys=(100, 2_000),
     queues=(1, 50),
     jobs=5_000,
-    singles=100,
-    seconds=1.0,
+    singles=50,
+    seconds=0.5,
     rounds=1,
     single_rounds=1,
 )

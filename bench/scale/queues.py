@@ -53,7 +53,7 @@ async def queues(sizes: Sizes, clock: Clock) -> Section:
         for count in sizes.queues:
             async with Site(clock) as site:
                 if number == 0:
-                    idle[count] = await _idle(site, count, max(sizes.seconds * 2, 4.0))
+                    idle[count] = await _idle(site, count, max(sizes.seconds * 2, 3.0))
                 jobs = max(sizes.jobs, EACH * max(sizes.queues))
                 await site.fill(Feed(jobs=jobs, queues=count))
                 seen[count].drains.append(await site.drain(jobs, queues=count))

@@ -18,7 +18,7 @@ from bench.stage import Fsync, Stage
 from engine import Clock
 from engine.fleet import run
 
-from . import campaign, latency, messages, slots
+from . import campaign, latency, messages, rate, slots
 from .load import Player
 
 PARTS = ("messages", "rate", "campaign", "latency", "slots")
@@ -36,12 +36,12 @@ async def measured(options: argparse.Namespace, clock: Clock) -> Report:
             server = meter.version()
         parts: dict[str, Callable[[], Coroutine[Any, Any, Section]]] = {
             "messages": lambda: messages.answered_in_time(player, messages.QUICK if quick else messages.Sizes()),
-            "rate": lambda: messages.highest_rate(
-                clock, messages.QUICK if quick else messages.Sizes(), (fsync,) if quick else ("always", "everysec"), most_at_once
+            "rate": lambda: rate.highest_rate(
+                clock, rate.QUICK if quick else rate.Sizes(), (fsync,) if quick else ("always", "everysec"), most_at_once
             ),
             "campaign": lambda: campaign.campaigns(player, campaign.QUICK if quick else campaign.Sizes()),
             "latency": lambda: latency.server_latency(player, latency.QUICK if quick else latency.Sizes()),
-            "slots": lambda: slots.never_exceeded(player, 60 if quick else 200),
+            "slots": lambda: slots.never_exceeded(player, 40 if quick else 200),
         }
         for name in options.part or PARTS:  # slots come last: they judge what all the others saw
             print(f"measuring: {name}", file=sys.stderr, flush=True)

@@ -29,7 +29,7 @@ class Sizes:
     recipients: int = 5000
 
 
-QUICK = Sizes(paced=5.0, recipients=500)
+QUICK = Sizes(paced=2.0, recipients=300)
 
 
 async def campaigns(player: Player, sizes: Sizes) -> Section:

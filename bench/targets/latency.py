@@ -36,7 +36,7 @@ class Sizes:
     jobs: int = 100_000
 
 
-QUICK = Sizes(seconds=4.0, jobs=10_000)
+QUICK = Sizes(seconds=3.0, jobs=10_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,15 @@
-"""Messages: are they answered in time? At 100 a minute, at 100 a second, and up to the highest rate that stays under 50 ms."""
+"""Messages: are they answered in time, at 100 a minute and at 100 a second?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report import Figure, Line, Plot, Section, percentile
-from bench.stage import Fsync, Stage
-from engine import Clock
 from handlers.whatsapp.local import Rule
 
-from .load import NeverDrained, Played, Player
-from .search import best, next_rate
+from .load import Played, Player
 
-LIMIT_MS, SEARCH_LIMIT_MS = 5_000.0, 50.0
+LIMIT_MS = 5_000.0
 SLOW = Rule(fault="slow", seconds=1.0)
 """A provider that takes up to a second, half of one on average: slower than the real one is on most days."""
 TEXT = """
@@ -28,16 +24,13 @@ this one machine.
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Seconds of each load and of each step of the search, and where the search begins and ends (messages a second)."""
+    """Seconds of each load: at 100 a minute, at 100 a second."""
 
     minute: float = 36.0
     second: float = 20.0
-    start: float = 100.0
-    step: float = 5.0
-    most: float = 6400.0
 
 
-QUICK = Sizes(minute=12.0, second=4.0, step=2.0)
+QUICK = Sizes(minute=6.0, second=3.0)
 
 
 async def answered_in_time(player: Player, sizes: Sizes) -> Section:
@@ -88,61 +81,3 @@ def distribution(named: dict[str, Played]) -> Plot:
         for name, played in named.items()
     ]
     return Plot("Latency by share of messages", "percent of messages at or below", "ms", lines, log_y=True)
-
-
-# --- the highest rate ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One rate that was tried."""
-
-    rate: float
-    p95_ms: float
-    held: bool
-
-
-async def highest_rate(clock: Clock, sizes: Sizes, fsyncs: Sequence[Fsync], most_at_once: dict[str, int]) -> Section:
-    """By steps, for each way of writing the append-only file. `most_at_once` is added to (see `Player`)."""
-    figures, lines = [], []
-    for fsync in fsyncs:
-        async with Stage(fsync, clock=clock) as stage:
-            player = Player(stage, clock, most_at_once)
-            steps = await _searched(player, sizes)
-        rate = best([(step.rate, step.held) for step in steps])
-        p95 = max((step.p95_ms for step in steps if step.rate == rate), default=0.0)
-        note = f"p95 there {p95:.1f} ms" if rate else f"not even {min(step.rate for step in steps):g} a second held"
-        figures.append(Figure(f"highest rate with p95 under 50 ms, fsync {fsync}", rate, "messages/s", note=note))
-        lines.append(Line(f"fsync {fsync}", sorted((step.rate, step.p95_ms) for step in steps)))
-    text = (
-        "Rates are doubled until one fails, then what lies between is divided until 10 % are left. Steps of "
-        f"{sizes.step:g} s, each with a fresh worker; one that fails is tried once more: a neighbour on the machine fails it too."
-    )
-    plot = Plot(
-        "Latency against rate",
-        "messages a second",
-        "p95, ms",
-        lines,
-        log_x=True,
-        log_y=True,
-        target=SEARCH_LIMIT_MS,
-        target_name="50 ms",
-    )
-    return Section("Highest rate that still answers within 50 ms", text=text, figures=figures, plots=[plot])
-
-
-async def _searched(player: Player, sizes: Sizes) -> list[Step]:
-    steps: list[Step] = []
-    while (rate := next_rate([(step.rate, step.held) for step in steps], sizes.start, sizes.most)) is not None:
-        step = await _tried(player, rate, sizes.step)
-        steps.append(step if step.held else min(step, await _tried(player, rate, sizes.step), key=lambda one: one.p95_ms))
-    return steps
-
-
-async def _tried(player: Player, rate: float, seconds: float) -> Step:
-    patience = 4 * seconds + 20
-    try:
-        played = await player.play("messages", max(round(rate * seconds), 20), seconds, patience=patience)
-    except NeverDrained:
-        return Step(rate, patience * 1000, held=False)  # at least
-    return Step(rate, played.p95_ms, held=played.p95_ms <= SEARCH_LIMIT_MS)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 GROWTH = 2.0
 CLOSE = 1.1
-"""The answer is found when the lowest rate that failed is at most so much above the highest that held."""
+"""The answer is found when the lowest rate that failed is at most so many times the highest that held."""
 
 
-def next_rate(tried: Sequence[tuple[float, bool]], start: float, most: float) -> float | None:
+def next_rate(tried: Sequence[tuple[float, bool]], start: float, most: float, close: float = CLOSE) -> float | None:
     """What to try after these (rate, whether it held); None when the answer is known.
 
     Doubles until a rate fails, halves until one holds, then divides what lies between. Below 1 a second nothing is tried.
@@ -25,7 +25,7 @@ def next_rate(tried: Sequence[tuple[float, bool]], start: float, most: float) ->
         return min(held * GROWTH, most) if held < most else None
     if held == 0:
         return failed / GROWTH if failed > 1 else None
-    if failed / held <= CLOSE:
+    if failed / held <= close:
         return None
     return float(f"{(held * failed) ** 0.5:.3g}")
 
