@@ -75,9 +75,9 @@ class Figure(msgspec.Struct, frozen=True, tag="figure"):
     @property
     def spread(self) -> str:
         """`27,900 to 30,100, 3 runs`; '' for a single run."""
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.runs == 1:
             return ""
-        return f"{number(self.low)} to {number(self.high)}, {self.runs} run{'' if self.runs == 1 else 's'}"
+        return f"{number(self.low)} to {number(self.high)}, {self.runs} runs"
 
 
 Cell = str | int | float | Figure | None
