@@ -116,15 +116,18 @@ class Enqueuing:
         return handles
 
     def _known(self, queue: str, name: str) -> tuple[QueueSpec | None, HandlerSpec | None]:
-        check_queue(queue)
-        check_job_name(name)
         spec = self._queues.get(queue)
-        return spec, spec.handlers.get(name) if spec else None
+        handler = spec.handlers.get(name) if spec else None
+        if handler is None:  # declared names were checked then
+            check_queue(queue)
+            check_job_name(name)
+        return spec, handler
 
     def _entry(
         self, spec: QueueSpec | None, queue: str, handler: HandlerSpec | None, name: str, payload: Any, options: EnqueueOptions
     ) -> Entry:
-        options.check_at(self._clock.now_ms())
+        if options.at is not None:
+            options.check_at(self._clock.now_ms())
         ordering, dedup = "", ""
         data = encode_payload(payload)
         if handler is not None:

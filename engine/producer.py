@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .clock import Clock
-from .errors import EngineClosed, EnqueueUnknown, StoreRefused, StoreUnanswered
+from .errors import EngineClosed, EnqueueUnknown, StoreError, StoreRefused, StoreUnanswered
 from .store.producing import Enqueued, Entry
 from .store.redis_store import RedisStore
+from .store.translate import is_passing
 
 CHUNK = 100
 """Entries a call: more would make the script run over 2 ms."""
@@ -128,6 +129,21 @@ class Producer:
 
     async def _send(self, lane: _Lane, entries: Sequence[Entry]) -> list[Enqueued]:
         lane.number += 1
+        began = self._clock.mono()
+        unanswered = False
+        link = self._store.link
+        known = lane.registered_mono is not None and began - lane.registered_mono <= REGISTER_AGAIN
+        if known and self._timeout >= link.timeout and link.is_up(lane.queue):
+            try:  # almost always answered at once: patience, and its timers, are for when it is not
+                return await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.max_waiting)
+            except StoreError as error:
+                if not is_passing(error):
+                    _tell_full(lane.queue, error)
+                    raise
+                unanswered = isinstance(error, StoreUnanswered)
+        return await self._send_patiently(lane, entries, self._timeout - (self._clock.mono() - began), unanswered)
+
+    async def _send_patiently(self, lane: _Lane, entries: Sequence[Entry], seconds: float, unanswered: bool) -> list[Enqueued]:
         name, number = lane.name, lane.number
 
         async def once() -> list[Enqueued]:
@@ -141,7 +157,7 @@ class Producer:
             return await self._store.link.patient(once, timeout=self._timeout)
 
         try:
-            return await repeat()
+            return await self._store.link.patient(once, timeout=max(seconds, 0.0), unanswered=unanswered)
         except StoreUnanswered as error:
             # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name
             self._renamed += 1
@@ -152,8 +168,12 @@ class Producer:
                 repeat=repeat,
             ) from error
         except StoreRefused as error:
-            if error.code == "FULL":
-                raise StoreRefused(
-                    f"queue {lane.queue!r} is full: {error}. Wait until some have run, or raise max_waiting", code="FULL"
-                ) from error
+            _tell_full(lane.queue, error)
             raise
+
+
+def _tell_full(queue: str, error: StoreError) -> None:
+    """Raise a full queue's refusal as its caller should read it."""
+    if isinstance(error, StoreRefused) and error.code == "FULL":
+        sentence = f"queue {queue!r} is full: {error}. Wait until some have run, or raise max_waiting"
+        raise StoreRefused(sentence, code="FULL") from error

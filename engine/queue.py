@@ -28,6 +28,12 @@ class Home(Protocol):
         """What every `enqueue` goes through; EngineClosed while the engine is not open."""
 
 
+NO_DELAY = 0.0
+NOTHING_GIVEN = (None,) * 8
+NOTHING_SAID = EnqueueOptions()
+"""Most enqueues say nothing: they share these options, already checked."""
+
+
 class Handler(Generic[P, R]):
     """A declared handler. Call it like the function it is, in tests; `enqueue` it everywhere else."""
 
@@ -57,7 +63,7 @@ class Handler(Generic[P, R]):
         self,
         payload: P,
         *,
-        delay: float = 0.0,
+        delay: float = NO_DELAY,
         at: datetime | None = None,
         priority: int | None = None,
         attempts: int | None = None,
@@ -68,17 +74,20 @@ class Handler(Generic[P, R]):
         expires_after: float | None = None,
     ) -> Handle[R]:
         """Add one job; returns when it is stored. Times in seconds. Errors: see `Enqueuing.enqueue`."""
-        options = EnqueueOptions(
-            delay=delay,
-            at=at,
-            priority=priority,
-            attempts=attempts,
-            dedup_key=dedup_key,
-            dedup_window=dedup_window,
-            ordering_key=ordering_key,
-            timeout=timeout,
-            expires_after=expires_after,
-        )
+        options = NOTHING_SAID
+        given = (at, priority, attempts, dedup_key, dedup_window, ordering_key, timeout, expires_after)
+        if delay is not NO_DELAY or given != NOTHING_GIVEN:
+            options = EnqueueOptions(
+                delay=delay,
+                at=at,
+                priority=priority,
+                attempts=attempts,
+                dedup_key=dedup_key,
+                dedup_window=dedup_window,
+                ordering_key=ordering_key,
+                timeout=timeout,
+                expires_after=expires_after,
+            )
         return await self._queue.engine.enqueuing.enqueue(self._queue.name, self.name, payload, options)
 
     async def enqueue_many(

@@ -43,11 +43,12 @@ class Link:
     ) -> None:
         self._address = Address(url, timeout=timeout, name=name, tls=tls or {})
         self._clock = clock
-        self._timeout = timeout
         self._free: dict[str, list[Wire]] = {}
         self._wires: list[Wire] = []
         self._room = asyncio.Semaphore(MAX_WIRES)
         self._closed = False
+        self.timeout = timeout
+        """Seconds a call may wait for its answer, and a connection for its greeting."""
         self.where = redact_url(url).partition("?")[0]
         """The server's address as it may be shown."""
 
@@ -61,7 +62,7 @@ class Link:
 
     def new_wire(self, queue: str = "", timeout: float | None = None) -> Wire:
         """A wire of the caller's own, for calls that block; the caller drops it."""
-        return Wire(lambda: self._address.dial(queue), self.where, self._timeout if timeout is None else timeout)
+        return Wire(lambda: self._address.dial(queue), self.where, self.timeout if timeout is None else timeout)
 
     async def call(self, *args: Any, queue: str = "") -> Any:
         """One command, once. Errors as `Wire.call`."""
@@ -81,6 +82,11 @@ class Link:
             finally:
                 free.append(wire)
 
+    def is_up(self, queue: str) -> bool:
+        """True when a call would leave at once, over a connection that nobody uses."""
+        free = self._free.get(queue if self._address.is_cluster else "", ())
+        return len(free) > 0 and free[-1].is_up and not self._room.locked()
+
     def _take(self, queue: str) -> tuple[list[Wire], Wire]:
         """A wire nobody uses, and where it goes back to."""
         if self._closed:
@@ -98,14 +104,16 @@ class Link:
         *,
         timeout: float | None,
         on_trouble: Callable[[StoreError], None] | None = None,
+        unanswered: bool = False,
     ) -> T:
-        """Repeat an idempotent call until it is answered, `timeout` seconds at most (None: for ever).
+        """Repeat an idempotent call until it is answered, `timeout` seconds at most (None: for ever). `unanswered`: it was sent
+        before, and may have taken effect.
 
         Raises:
             StoreError: the last error, when it is none that passes, or time is up. It is `StoreUnanswered` when any of
                 the sendings may have taken effect.
         """
-        tries = _Tries()
+        tries = _Tries(unanswered=unanswered)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:

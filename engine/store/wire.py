@@ -39,6 +39,11 @@ class Wire:
     def __repr__(self) -> str:
         return f"<Wire {self._where} {'up' if self._talk else 'down'}>"
 
+    @property
+    def is_up(self) -> bool:
+        """True when a call needs no connection first."""
+        return self._talk is not None and not self._talk.is_over
+
     async def call(self, *args: Any, timeout: float | None = None) -> Any:
         """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own.
 

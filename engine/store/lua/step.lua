@@ -133,7 +133,8 @@ for _ = 1, groups do
 end
 local sooner = false -- something may be due before what other promoters sleep for
 local function postpone(zset, place, id, delay, env)
-  call('ZADD', P .. zset, fmt(T + UP + tonumber(delay)), id)
+  delay = tonumber(delay)
+  call('ZADD', P .. zset, fmt(T + delay + (delay > 0 and UP or 0)), id)
   call('HSET', P .. 'jobs', id, env)
   call('HSET', P .. 'where', id, place)
   sooner = true
