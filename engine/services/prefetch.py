@@ -102,7 +102,8 @@ class Prefetch:
             self.shed(taken)
         elif self._waited_before:
             self._wary = WARY
+        # while nothing waited it was the server that was slow: that tells nothing of the slots
+        self._pace = taken if self._waited_before else max(self._pace, taken)
         self._taken_before, self._waited_before = self._taken, len(self._waiting)
-        self._pace = taken
         if self._waiting:
             self._arm()

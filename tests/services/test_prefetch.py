@@ -69,10 +69,15 @@ async def test_what_they_do_not_come_to_is_given_back_in_its_order(buffer: Buffe
 
 async def test_no_more_is_claimed_ahead_than_the_slots_took_lately(buffer: Buffer) -> None:
     assert buffer.prefetch.ahead(5) == AHEAD, "nothing is known of their pace yet"
-    buffer.fill(100)
+    buffer.fill(50)
+    buffer.look()
     buffer.take(50)
     buffer.look()
     assert buffer.prefetch.ahead(5) == 40
+    buffer.look()
+    assert buffer.prefetch.ahead(5) == 40, "nothing waited meanwhile: who was slow is the server"
+    buffer.fill(10)
+    buffer.look()
     buffer.look()
     buffer.clock.jump(60)
     assert buffer.prefetch.ahead(5) == 5, "one for each slot, to learn it again"
