@@ -22,6 +22,9 @@ CHUNK = 100
 REGISTER_AGAIN = 60.0
 """Seconds. The server may have been flushed since the queue was made findable for those who do not declare it."""
 
+CLOSING_LOOK = 0.002
+"""Seconds between two looks whether a call is still under way; only while closing, so that no call pays for being watched."""
+
 _Waiting = tuple[Sequence[Entry], "asyncio.Future[list[Enqueued]]"]
 
 
@@ -79,11 +82,11 @@ class Producer:
         return await future
 
     async def close(self) -> None:
-        """Send what waits, then refuse."""
+        """Refuse what comes; send what waits, and wait for the call under way."""
         self._closed = True
         for lane in self._lanes.values():
-            while lane.driver is not None and not lane.driver.done():
-                await asyncio.wait({lane.driver})
+            while lane.is_busy or lane.waiting:
+                await self._clock.sleep(CLOSING_LOOK)
 
     def _drive(self, lane: _Lane) -> None:
         lane.is_busy = True

@@ -116,6 +116,15 @@ async def test_a_caller_that_gave_up_disturbs_nobody(store: RedisStore, queue: s
     await one.close()
 
 
+async def test_closing_waits_for_the_call_under_way(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    adding = asyncio.ensure_future(one.add(queue, ONE))
+    await asyncio.sleep(0)  # it has left
+    await one.close()
+    assert adding.done()
+    assert len(await adding) == 1
+
+
 async def test_a_closed_producer_refuses_after_it_sent_what_waited(store: RedisStore, queue: str) -> None:
     one = producer(store)
     tasks = [asyncio.ensure_future(one.add(queue, ONE)) for _ in range(5)]
