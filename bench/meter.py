@@ -84,11 +84,11 @@ class Meter:
         )
 
     def version(self) -> str:
-        """`Valkey 9.1.2`."""
-        info: dict[str, Any] = self._redis.info("server")
-        if info.get("server_name") == "valkey":
-            return f"Valkey {info['valkey_version']}"
-        return f"Redis {info['redis_version']}"
+        """`Valkey 9.1.2, allocator libc`."""
+        info: dict[str, Any] = {**self._redis.info("server"), **self._redis.info("memory")}
+        is_valkey = info.get("server_name") == "valkey"
+        name = f"Valkey {info['valkey_version']}" if is_valkey else f"Redis {info['redis_version']}"
+        return f"{name}, allocator {info['mem_allocator']}"
 
     def ask(self, *command: object) -> Any:
         """Any command."""

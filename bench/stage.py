@@ -15,6 +15,8 @@ from typing import Literal, Self
 from engine import Clock, Engine, Settings
 from engine.embedded import EmbeddedServer
 
+from .server import InstalledServer
+
 Fsync = Literal["always", "everysec"]
 
 READY_SECONDS = 20.0
@@ -25,19 +27,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stage:
-    """A fresh embedded server on its append-only file; gone with its directory when left.
+    """A fresh server on its append-only file; gone with its directory when left.
 
     The server never rewrites its file meanwhile: a fork in the middle of one run and not of the next would be noise.
     """
 
-    def __init__(self, fsync: Fsync = "always", *, clock: Clock | None = None) -> None:
+    def __init__(self, fsync: Fsync = "always", *, clock: Clock | None = None, program: str | None = None) -> None:
+        """`program`: an installed server (`redis-server`) instead of the embedded one."""
         self._clock = clock or Clock()
         self._fsync = fsync
+        self._program = program
         self._place = tempfile.TemporaryDirectory(prefix="bench-")
         self.directory = Path(self._place.name)
-        self._server = EmbeddedServer(
-            self.directory / "server", fsync=fsync, clock=self._clock, options={"auto-aof-rewrite-percentage": "0"}
-        )
+        home, options = self.directory / "server", {"auto-aof-rewrite-percentage": "0"}
+        self._server: EmbeddedServer | InstalledServer
+        if program is None:
+            self._server = EmbeddedServer(home, fsync=fsync, clock=self._clock, options=options)
+        else:
+            self._server = InstalledServer(program, home, fsync=fsync, clock=self._clock, options=options)
         self._parts = 0
 
     async def __aenter__(self) -> Self:
@@ -61,7 +68,8 @@ class Stage:
     @property
     def about(self) -> dict[str, str]:
         """How it is set up, for a report."""
-        return {"server": "embedded, in a directory of its own", "append-only file": f"on, fsync {self._fsync}, no rewrites"}
+        where = f"{self._program or 'embedded'}, in a directory of its own"
+        return {"server": where, "append-only file": f"on, fsync {self._fsync}, no rewrites"}
 
     def settings(self) -> Settings:
         """For an engine of this process."""

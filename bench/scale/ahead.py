@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bench.feed import Feed
 from bench.report import Figure, Line, Plot, Section, percentile
-from engine import Clock
 
 from .growth import PAST, Sizes
-from .site import HOLD, Site
+from .site import HOLD, NewSite
 
 MOST_MS = 100.0
 """A pool claims ahead what it starts within 20 ms; with the job that runs (30 ms) that is a wait of tens of milliseconds."""
@@ -19,10 +18,10 @@ handler's start.
 """.replace("\n", " ").strip()
 
 
-async def ahead(sizes: Sizes, clock: Clock) -> Section:
+async def ahead(sizes: Sizes, new_site: NewSite) -> Section:
     """Both, one after the other."""
     lines, figures = [], []
-    async with Site(clock) as site:
+    async with new_site() as site:
         for kind, name in (("urgent", "of another name"), ("mixed", "of the same name as the slow ones")):
             await site.fill(Feed(jobs=round(PAST * (sizes.seconds + 3))))
             waits = (await site.send(kind, 2 * sizes.singles, sizes.seconds)).waits_ms

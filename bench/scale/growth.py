@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from bench.feed import Feed
 from bench.report import Bars, Cell, Figure, Line, Plot, Section, Table, middle, number, percentile
-from engine import Clock
 
-from .site import HOLD, Drained, Site, Waited
+from .site import HOLD, Drained, NewSite, Waited
 
 CLOSE = 0.10
 PAST = 5 / HOLD
@@ -82,11 +81,11 @@ class Kind:
     """Which kind of single jobs are sent past it."""
 
 
-async def grown(kind: Kind, beside: Mapping[int, Feed], more: Mapping[int, Feed], sizes: Sizes, clock: Clock) -> Section:
+async def grown(kind: Kind, beside: Mapping[int, Feed], more: Mapping[int, Feed], sizes: Sizes, new_site: NewSite) -> Section:
     """Put `beside` on a site of its own for each size, then round by round feed `more`, drain as many, and send single jobs."""
     seen = {size: Seen() for size in beside}
     async with AsyncExitStack() as stack:
-        sites = {size: await stack.enter_async_context(Site(clock)) for size in beside}
+        sites = {size: await stack.enter_async_context(new_site()) for size in beside}
         for size, site in sites.items():
             seen[size].bytes_each = await site.weigh(beside[size])
         for _ in range(sizes.rounds):
@@ -101,7 +100,7 @@ async def grown(kind: Kind, beside: Mapping[int, Feed], more: Mapping[int, Feed]
     return section(kind, seen, sizes)
 
 
-async def waiting(sizes: Sizes, clock: Clock) -> Section:
+async def waiting(sizes: Sizes, new_site: NewSite) -> Section:
     """Jobs that wait in the queue."""
     kind = Kind(
         "Waiting jobs",
@@ -109,10 +108,10 @@ async def waiting(sizes: Sizes, clock: Clock) -> Section:
         "So many jobs wait in the queue while the others are drained and while urgent ones (priority 1) come past them.",
     )
     beside = {size: Feed(jobs=size) for size in sizes.waiting}
-    return await grown(kind, beside, dict.fromkeys(beside, Feed(jobs=sizes.jobs)), sizes, clock)
+    return await grown(kind, beside, dict.fromkeys(beside, Feed(jobs=sizes.jobs)), sizes, new_site)
 
 
-async def scheduled(sizes: Sizes, clock: Clock) -> Section:
+async def scheduled(sizes: Sizes, new_site: NewSite) -> Section:
     """Jobs that are due in an hour or two."""
     kind = Kind(
         "Scheduled jobs",
@@ -122,10 +121,10 @@ async def scheduled(sizes: Sizes, clock: Clock) -> Section:
         single="delayed",
     )
     beside = {size: Feed(jobs=size, delay=3600.0) for size in sizes.scheduled}
-    return await grown(kind, beside, dict.fromkeys(beside, Feed(jobs=sizes.jobs)), sizes, clock)
+    return await grown(kind, beside, dict.fromkeys(beside, Feed(jobs=sizes.jobs)), sizes, new_site)
 
 
-async def keys(sizes: Sizes, clock: Clock) -> Section:
+async def keys(sizes: Sizes, new_site: NewSite) -> Section:
     """Ordering keys that are in use, one job of each at the front and the others blocked behind it."""
     kind = Kind(
         "Ordering keys",
@@ -134,7 +133,7 @@ async def keys(sizes: Sizes, clock: Clock) -> Section:
         "drained go around the same keys, so each hands its key over when it ends. The urgent jobs have no key.",
     )
     beside = {size: Feed(jobs=2 * size, keys=size) for size in sizes.keys}
-    return await grown(kind, beside, {size: Feed(jobs=sizes.jobs, keys=size) for size in sizes.keys}, sizes, clock)
+    return await grown(kind, beside, {size: Feed(jobs=sizes.jobs, keys=size) for size in sizes.keys}, sizes, new_site)
 
 
 # --- saying it -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from bench.feed import Feed
 from bench.meter import Reading
 from bench.report import Bar, Bars, Cell, Figure, Line, Plot, Section, Table, middle, number
-from engine import Clock
 
-from .site import Drained, Site
+from .site import Drained, NewSite
 
 TEXT = """
 `engine run --processes N` drains no-op jobs, the dearest case for the server: real handlers do something between two calls.
@@ -53,10 +52,10 @@ QUICK = Sizes(processes=(1, 2), jobs=20_000, rounds=1)
 # --- several processes -----------------------------------------------------------------------------------------------
 
 
-async def processes(sizes: Sizes, clock: Clock) -> Section:
+async def processes(sizes: Sizes, new_site: NewSite) -> Section:
     """All numbers of processes in turn, on one server."""
     runs: dict[int, list[Drained]] = {count: [] for count in sizes.processes}
-    async with Site(clock) as site:
+    async with new_site() as site:
         for _ in range(sizes.rounds):
             for count in sizes.processes:
                 await site.fill(Feed(jobs=sizes.jobs))
@@ -107,9 +106,9 @@ def _process_table(runs: Mapping[int, list[Drained]]) -> Table:
 # --- where the server's time goes ------------------------------------------------------------------------------------
 
 
-async def shares(sizes: Sizes, clock: Clock) -> Section:
+async def shares(sizes: Sizes, new_site: NewSite) -> Section:
     """What the server spends its time on, by script and by command inside them."""
-    async with Site(clock) as site:
+    async with new_site() as site:
         site.meter.watch_scripts()
         await site.fill(Feed(jobs=sizes.jobs))
         await site.drain(sizes.jobs)

@@ -7,9 +7,8 @@ import msgspec
 from bench.feed import Feed
 from bench.noop import CONTENT, Payload
 from bench.report import Cell, Figure, Section, Table
-from engine import Clock
 
-from .site import Site
+from .site import NewSite
 
 MOST_BESIDE = 120.0
 """Bytes a waiting job may take beyond its payload."""
@@ -20,7 +19,7 @@ history is at its length (1,000 completed jobs a queue are kept by default).
 """.replace("\n", " ").strip()
 
 
-async def memory(count: int, clock: Clock) -> Section:
+async def memory(count: int, new_site: NewSite) -> Section:
     """Each kind on a server of its own."""
     payload = len(msgspec.msgpack.encode(Payload("c-10000", CONTENT)))
     kinds = {
@@ -32,21 +31,21 @@ async def memory(count: int, clock: Clock) -> Section:
     rows: list[tuple[Cell, ...]] = []
     figures: list[Figure] = []
     for name, feed in kinds.items():
-        async with Site(clock) as site:
+        async with new_site() as site:
             each = await site.weigh(feed)
         rows.append((name, round(each), payload, round(each - payload)))
         bound = None if feed.delay else MOST_BESIDE  # stated for jobs that wait
         figures.append(Figure(f"{name}: bytes a job beyond its payload", each - payload, "bytes", at_most=bound))
-    figures.append(await _left(count, clock))
+    figures.append(await _left(count, new_site))
     columns = ("a job that is", "bytes", "of them payload", "beyond it")
     return Section(
         "Memory", text=TEXT, settings={"jobs": f"{count:,} of each"}, figures=figures, tables=[Table("Each", columns, rows)]
     )
 
 
-async def _left(count: int, clock: Clock) -> Figure:
+async def _left(count: int, new_site: NewSite) -> Figure:
     """What stays of jobs that are done, when twice as many have run: history is at its length either way."""
-    async with Site(clock) as site:
+    async with new_site() as site:
         left = []
         for _ in range(2):
             await site.fill(Feed(jobs=count))

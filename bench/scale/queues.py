@@ -10,10 +10,9 @@ from bench.feed import Feed
 from bench.meter import between
 from bench.report import Cell, Figure, Line, Plot, Section, Table
 from bench.stage import cpu_seconds
-from engine import Clock
 
 from .growth import Seen, Sizes, command_table, plots, table, verdicts
-from .site import SETTLE, Site
+from .site import SETTLE, NewSite, Site
 
 IDLE_COMMANDS = 2.0
 """A second and queue, at most."""
@@ -45,13 +44,13 @@ class Idle:
     """Of memory, a queue."""
 
 
-async def queues(sizes: Sizes, clock: Clock) -> Section:
+async def queues(sizes: Sizes, new_site: NewSite) -> Section:
     """All sizes in turn; the idle worker is looked at once, its cost being steady."""
     idle: dict[int, Idle] = {}
     seen = {count: Seen() for count in sizes.queues}
     for number in range(min(sizes.rounds, ROUNDS)):
         for count in sizes.queues:
-            async with Site(clock) as site:
+            async with new_site() as site:
                 if number == 0:
                     idle[count] = await _idle(site, count, max(sizes.seconds * 2, 3.0))
                 jobs = max(sizes.jobs, EACH * max(sizes.queues))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,12 +58,17 @@ class Waited:
     enqueues_ms: list[float]
 
 
+NewSite = Callable[[], "Site"]
+"""Makes a fresh one, on the server the whole measurement is of."""
+
+
 class Site:
     """A stage with its meter and a connection to look through."""
 
-    def __init__(self, clock: Clock, fsync: Fsync = "everysec") -> None:
+    def __init__(self, clock: Clock, fsync: Fsync = "everysec", program: str | None = None) -> None:
         self.clock = clock
         self._fsync = fsync
+        self._program = program
         self._stack = AsyncExitStack()
         self.stage: Stage
         self.meter: Meter
@@ -71,7 +76,7 @@ class Site:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self.stage = await stack.enter_async_context(Stage(self._fsync, clock=self.clock))
+            self.stage = await stack.enter_async_context(Stage(self._fsync, clock=self.clock, program=self._program))
             self.meter = stack.enter_context(Meter(self.stage.url, self.clock))
             engine = await stack.enter_async_context(self.stage.engine())
             self.store = engine.connection.store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import shutil
 
 import msgspec
 import pytest
@@ -15,7 +16,8 @@ from bench.scale.growth import Seen, table, verdicts
 from bench.scale.profile import add_up, of_jobs, read_stacks, section
 from bench.scale.site import Drained, Site, Waited, rate_of
 from bench.stage import Stage, cpu_seconds
-from engine import Clock
+from engine import Clock, ConfigError
+from tests.conftest import missing
 
 
 def test_examples_in_the_documentation_are_true() -> None:
@@ -159,3 +161,22 @@ async def test_a_stage_is_gone_when_it_is_left(clock: Clock) -> None:
         assert place.exists()
     assert not place.exists()
     assert cpu_seconds(pid) == 0
+
+
+@pytest.mark.slow
+async def test_a_stage_may_be_played_on_an_installed_server(clock: Clock) -> None:
+    if shutil.which("redis-server") is None:
+        missing("redis-server is not installed: apt-get install redis-server")
+    async with Site(clock, program="redis-server") as site:
+        assert site.meter.version().startswith("Redis 7")
+        assert site.stage.about["server"].startswith("redis-server")
+        await site.fill(Feed(jobs=10))
+        assert (await site.store.counts("drain")).waiting == 10
+        pid = site.stage.pid
+    assert cpu_seconds(pid) == 0, "it has ended"
+
+
+async def test_a_server_that_is_not_installed_is_named(clock: Clock) -> None:
+    with pytest.raises(ConfigError, match="no-such-server is not installed"):
+        async with Stage(clock=clock, program="no-such-server"):
+            pass
