@@ -33,7 +33,7 @@ LEVELS: Mapping[type[events.Event], Level] = {
     # Planned, but somebody may want to know.
     events.JobRetried: "info",
     events.JobSnoozed: "info",
-    events.JobReleased: "info",
+    events.JobReleased: "debug",
     events.JobCancelled: "info",
     events.QueueResumed: "info",
     events.Swept: "info",

@@ -50,6 +50,10 @@ class Desk:
         """A queue takes part; `places` is the size of its own pool, `wake` is called when it was granted something."""
         self._seats[name] = _Seat(name, priority, places, wake)
 
+    def resize(self, name: str, places: int) -> None:
+        """The queue's own pool has so many places now; what it was granted beyond them comes back with its next settles."""
+        self._seats[name].places = places
+
     def granted(self, name: str) -> int:
         """Slots that queue holds, running jobs included."""
         return self._seats[name].granted
@@ -61,6 +65,21 @@ class Desk:
     def give_back(self, name: str, n: int) -> None:
         """The queue needs `n` of its slots no longer."""
         self._seats[name].granted -= n
+
+    def keep(self, name: str, used: int) -> None:
+        """The queue needs no more than `used` of its slots: the rest goes to whoever wants one."""
+        self.give_back(name, max(self.granted(name) - used, 0))
+        self.deal()
+
+    def share(self, name: str, held: int, room: int) -> int:
+        """How many more jobs the queue may claim that holds so many and has room for so many."""
+        self.hunger(name, room > 0)
+        self.deal()
+        spare = self.granted(name) - held
+        if spare > room:  # fewer places than grants: handlers were left behind
+            self.give_back(name, spare - room)
+            self.deal()
+        return min(spare, room)
 
     def deal(self) -> None:
         """Hand out what is free, by the rule above."""

@@ -6,8 +6,6 @@ knows: what waits in this process would go to a provider that has just said no.
 
 from __future__ import annotations
 
-import math
-
 from ..clock import Clock
 from ..events import Events, QueuePaused, QueueResumed
 from ..masking import mask_text
@@ -22,6 +20,7 @@ class Gate:
         self._clock = clock
         self._events = events
         self._pause = ""
+        self._shutting = 0
         self._shut_mono = 0.0
         self.until_ms = -1
         """Server's clock: when it opens by itself; 0 when somebody must open it, -1 while it is open."""
@@ -32,22 +31,23 @@ class Gate:
     @property
     def is_closed(self) -> bool:
         """Nothing new may start."""
-        return self.until_ms >= 0 or self._shut_mono > 0
+        return self.until_ms >= 0 or self._shutting > 0 or self._shut_mono > 0
 
     @property
     def is_shutting(self) -> bool:
         """A handler has asked for it and the server has not answered yet."""
-        return self._shut_mono == math.inf
+        return self._shutting > 0
 
     def shut(self, is_done: bool) -> None:
         """A handler closes it: `is_done` false before the server was asked, true after its answer. Calls that leave later tell
         how it stands."""
-        self._shut_mono = self._clock.mono() if is_done else math.inf
+        self._shutting += -1 if is_done else 1
+        self._shut_mono = self._clock.mono()
 
     def read(self, reply: StepReply, sent_mono: float) -> None:
         """What a call that left at `sent_mono` was told."""
         self.until_ms = reply.paused_until_ms
-        if sent_mono > self._shut_mono:
+        if sent_mono > self._shut_mono and not self._shutting:
             self._shut_mono = 0.0
         if reply.status == "ok" and reply.pause != self._pause:
             self._tell(reply.pause)

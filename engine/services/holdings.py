@@ -43,6 +43,10 @@ class Holdings:
         """A claim of up to `n` is under way (0: it ended)."""
         self._asking[queue] = n
 
+    def asked(self, queue: str) -> int:
+        """How many a call under way may bring."""
+        return self._asking.get(queue, 0)
+
     def snapshot(self) -> dict[str, list[Claim]]:
         """All of it, safe to read from another thread."""
         return {queue: list(claims.copy().values()) for queue, claims in self._by_queue.copy().items()}

@@ -87,3 +87,4 @@ class Places:
         self._left_behind.add(slot.task)
         self._on_stuck(slot)
         self.open()
+        self._on_room()

@@ -38,6 +38,8 @@ BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
 FLUSH = 64
 """Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
+TURN = 0.01
+"""Seconds after which it does so too: handlers that never wait for anything would hold up settles, pauses and signals."""
 LOOK_AGAIN = 5.0
 """Seconds after which an idle pool asks even though no bell rang: a lost bell delays nothing for longer."""
 
@@ -81,17 +83,9 @@ class Pool:
         )
         self._settler = Settler(spec, worker, events, self.server_now_ms)
         self._runner = Runner(
-            spec,
-            store,
-            worker=worker,
-            clock=clock,
-            events=events,
-            resources=resources,
-            settler=self._settler,
-            threads=self.concurrency,
-            shut=self.shut,
-            server_now_ms=self.server_now_ms,
-        )
+            spec, store, worker=worker, clock=clock, events=events, resources=resources, settler=self._settler,
+            threads=self.concurrency, shut=self.shut, server_now_ms=self.server_now_ms,
+        )  # fmt: skip
         self._places = Places(
             self.concurrency,
             spec.name,
@@ -99,7 +93,7 @@ class Pool:
             serve=self._serve,
             is_over=lambda: self._gone,
             on_stuck=self._give_up,
-            on_room=self.look,
+            on_room=self._has_room,
         )
         self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
@@ -213,13 +207,15 @@ class Pool:
         """How many jobs to claim now; below 1 for none."""
         queue = self.spec.name
         if self._stopping or self._gate.is_shutting or not self._holdings.may_claim(queue):
+            if self._desk is not None:  # others may have what this queue does not use now
+                self._desk.hunger(queue, False)
+                self._desk.keep(queue, self._used)
             return 0
         if self._holdings.solo == queue:
             return 1 if self._holdings.total == 0 and self._holdings.beside(queue) == 0 else 0
         if self._desk is not None:
-            self._desk.hunger(queue, True)
-            self._desk.deal()
-            return min(self._desk.granted(queue) - len(self._held), self._places.count - self._running, BATCH)
+            room = max(self._places.count - self._running - len(self._ready), 0)
+            return min(self._desk.share(queue, len(self._held), room), BATCH)
         places = self._places.count
         return min(places - self._running + self._ready.ahead(places) - len(self._ready), BATCH - self._outbox.behind)
 
@@ -250,6 +246,7 @@ class Pool:
         self._gate.read(reply, sent_mono)
         if self._gate.is_closed:
             self._ready.shed()
+            self._ready.beware()
         lost = set(reply.lost)
         for claim in settles.claims:
             self._held.pop(claim.entry, None)
@@ -267,7 +264,7 @@ class Pool:
             self._hungry = True
         if self._desk is not None:
             self._desk.hunger(self.spec.name, self._hungry)
-            self._return_grants(self._desk)
+            self._desk.keep(self.spec.name, self._used)
         if reply.drain and self._holdings.take_solo(self.spec.name):
             self._hungry = True
         else:
@@ -311,6 +308,7 @@ class Pool:
     # --- slots -------------------------------------------------------------------------------------------------------
 
     async def _serve(self, slot: Slot) -> None:
+        turned = self._clock.mono()
         while True:
             while (claim := self._ready.take()) is not None:
                 if claim.told == "lost":
@@ -329,13 +327,15 @@ class Pool:
                         self._running -= 1
                 if slot.is_stuck:
                     return
-                if len(self._outbox) >= FLUSH:
+                if len(self._outbox) >= FLUSH or self._clock.mono() - turned > TURN:
                     await self._clock.sleep(0)
+                    turned = self._clock.mono()
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
                 return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
+            turned = self._clock.mono()
 
     def _give_up(self, slot: Slot) -> None:
         """Its handler did not end when its time was up and it was cancelled: settle without it."""
@@ -345,6 +345,12 @@ class Pool:
         stuck = HandlerStuck(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms())
         self._events.emit(stuck)
         self._runner.give_up(claim, self._outbox.fill, self._promise)
+
+    def _has_room(self) -> None:
+        """A handler was left behind, or one of these has ended: there are other places than before."""
+        if self._desk is not None:
+            self._desk.resize(self.spec.name, self._places.count)
+        self.look()
 
     def _promise(self, claim: Claim, event: Event | None) -> None:
         """A claim's run is over; `event` is true once its settle is accepted."""
@@ -382,11 +388,12 @@ class Pool:
         self._held.pop(claim.entry, None)
         self._promised.pop(claim.entry, None)
         if self._desk is not None:
-            self._return_grants(self._desk)
+            self._desk.keep(self.spec.name, self._used)
 
-    def _return_grants(self, desk: Desk) -> None:
-        desk.give_back(self.spec.name, max(desk.granted(self.spec.name) - len(self._held), 0))
-        desk.deal()
+    @property
+    def _used(self) -> int:
+        """Slots that what is held needs, and what a call under way may bring."""
+        return len(self._held) + self._holdings.asked(self.spec.name)
 
     def _report_lost(self, claim: Claim) -> None:
         self._events.emit(LeaseLost(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms()))

@@ -2,7 +2,7 @@
 
 How many to claim ahead is guessed from how long runs took so far. The guess can turn out wrong (a provider that answered in
 a millisecond answers in thirty seconds now), so what waits is looked at, too: what the slots did not come to is given back, with
-its attempt, to the front of its queue, where idle workers, priorities, pauses and limits reach it.
+its attempt, to the front of its priority, where idle workers, priorities, pauses and limits reach it.
 """
 
 from __future__ import annotations
@@ -74,10 +74,16 @@ class Prefetch:
         return self._waiting.popleft()
 
     def shed(self, keep: int = 0) -> None:
-        """Give back all but the first `keep`."""
+        """Give back all but the first `keep`; what is lost is another worker's to settle."""
         surplus = [self._waiting.pop() for _ in range(len(self._waiting) - keep)]
         for claim in reversed(surplus):
-            self._give_back(claim)
+            if claim.told != "lost":
+                self._give_back(claim)
+
+    def beware(self) -> None:
+        """The queue was closed: claim nothing ahead for a while after it opens, or a limit that opens and closes makes jobs go to
+        and fro."""
+        self._wary_until_mono = self._clock.mono() + WARY
 
     def close(self) -> None:
         """Look no more."""

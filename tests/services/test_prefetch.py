@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -190,3 +191,46 @@ async def test_a_pause_by_hand_reaches_what_waits_in_the_worker(provider: Provid
         provider.let_go.set()
         counts = await until(lambda: store.counts(provider.queue), lambda c: c.active == 0)
         assert counts.waiting == 298
+
+
+async def test_what_is_lost_is_not_given_back(buffer: Buffer) -> None:
+    lost, kept = buffer.fill(2)
+    lost.told = "lost"
+    buffer.prefetch.shed()
+    assert buffer.given_back == [kept]
+
+
+async def test_urgent_jobs_pass_those_that_were_given_back(provider: Provider, store: RedisStore) -> None:
+    async with provider.engine, running(provider.engine):
+        await provider.warm()
+        provider.slow = True
+        await provider.send.enqueue_many(range(300))
+        await until(lambda: store.counts(provider.queue), lambda c: (c.active, c.waiting) == (2, 298), timeout=3)
+        urgent = await provider.send.enqueue(1, priority=1)
+        (first,) = await Hand(store, provider.queue, "idle").claim(1)
+        assert first.full_id == urgent.id
+        provider.let_go.set()
+
+
+async def test_handlers_that_wait_for_nothing_let_the_loop_turn(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str
+) -> None:
+    engine = make_engine()
+    seen: list[int] = []
+
+    @engine.queue(queue, concurrency=1).handler("spin")
+    async def spin(n: int) -> None:
+        seen.append(n)
+        until_mono = time.monotonic() + (0.02 if n >= 1000 else 0.0)
+        while time.monotonic() < until_mono:
+            pass
+
+    async with engine, running(engine):
+        await spin.enqueue_many(range(1000))
+        await until(lambda: store.counts(queue), lambda c: c.completed == 1000)
+        await spin.enqueue_many(range(1000, 1300))
+        await until(lambda: store.counts(queue), lambda c: c.completed > 1000)
+        assert len(seen) < 1064, "nothing was settled before sixty-four had run"
+        await store.pause(queue, "enough")
+        await until(lambda: store.counts(queue), lambda c: c.active == 0)
+        assert len(seen) < 1200

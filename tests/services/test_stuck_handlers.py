@@ -111,3 +111,21 @@ async def test_a_worker_ends_in_time_beside_one(bench: Bench, store: RedisStore)
         worker.stop()
         async with asyncio.timeout(5):
             assert await running_worker, "it drained: what was left behind holds no job"
+
+
+async def test_with_a_total_of_slots_a_stuck_queue_holds_none_of_them(bench: Bench, store: RedisStore) -> None:
+    other = bench.engine.queue(f"{bench.queue}-other", concurrency=2)
+
+    @other.handler("fine")
+    async def fine(n: int) -> int:
+        return n
+
+    async with bench.engine, running(bench.engine, slots=2):
+        await bench.deaf.enqueue_many(range(4))
+        await until(lambda: store.counts(bench.queue), lambda c: c.dead == 4)
+        await bench.well.enqueue_many(range(5))  # no place is left for these
+        handles = await fine.enqueue_many(range(6))
+        assert [await handle.result(timeout=5) for handle in handles] == list(range(6))
+        bench.let_go.set()
+    while not (await store.obliterate(other.name, force=True)).is_done:
+        continue

@@ -23,13 +23,15 @@ async def test_priorities_are_served_in_order_and_within_one_by_age(store: Redis
     assert [c.id for c in await Hand(store, queue).claim(6)] == [*one, *five, *nine]
 
 
-async def test_released_jobs_come_before_every_priority(store: RedisStore, queue: str) -> None:
+async def test_released_jobs_come_before_those_of_their_priority_and_after_more_urgent_ones(
+    store: RedisStore, queue: str
+) -> None:
     first, second = await enqueue(store, queue, 2)
     hand = Hand(store, queue)
     (claim,) = await hand.claim()
     await hand.release(claim)
     (urgent,) = await enqueue(store, queue, priority=1)
-    assert [c.id for c in await hand.claim(3)] == [first, urgent, second]
+    assert [c.id for c in await hand.claim(3)] == [urgent, first, second]
 
 
 async def test_one_claim_in_ten_goes_to_the_lower_priorities_in_turn(store: RedisStore, queue: str) -> None:

@@ -63,7 +63,7 @@ async def test_an_entry_id_of_a_moved_job_is_nobodys_id(store: RedisStore, queue
     (job_id,) = await enqueue(store, queue)
     hand = Hand(store, queue)
     await hand.release(*await hand.claim())
-    ((entry, _),) = await raw(store, queue, "XRANGE", "ready:f", "-", "+")
+    ((entry, _),) = await raw(store, queue, "XRANGE", "ready:E", "-", "+")
     assert await take(store, queue, act, entry.decode()) is Removal.UNKNOWN
     assert await states(store, queue, [job_id]) == ["waiting"]
 

@@ -145,3 +145,15 @@ def test_a_low_queue_is_never_starved_by_a_busy_high_one(slots: int) -> None:
         for name in ("high", "low"):
             desk.give_back(name, desk.granted(name))
     assert served == pytest.approx(200 * slots / FAIR_SHARE, abs=1)
+
+
+def test_a_queue_with_fewer_places_than_grants_gives_the_rest_to_others() -> None:
+    desk = Desk(5)
+    for name in ("stuck", "well"):
+        desk.join(name, 1, 5, lambda: None)
+    desk.hunger("well", False)
+    assert desk.share("stuck", held=0, room=5) == 5
+    desk.resize("stuck", 2)
+    assert desk.share("stuck", held=2, room=0) == 0
+    assert desk.granted("stuck") == 2
+    assert desk.share("well", held=0, room=5) == 3

@@ -173,7 +173,8 @@ for i = b, #ARGV, 8 do
       postpone('scheduled', 'z', id, what, env)
       add('snoozed', 1)
     elseif verb == 'l' then
-      put(what == '1' and 's' or 'f', id, env)
+      local prio = tonumber(prio_of(env))
+      put(what == '1' and 's' or string.sub(FRONTS, prio, prio), id, env)
       add('released', 1)
     elseif verb == 'd' then
       local print, reason = string.match(why, '^(%S*) (.*)$')

@@ -3,12 +3,16 @@
 -- keeps an old id from being given again when a rollback (failover, lost AOF tail) brings an old counter back.
 local ids_ms, ids_seq, ids_top
 local tags
-local ORDER = { f = '0', s = '~' } -- released first, then 1 to 9, suspects last
-local function by_order(a, b) return (ORDER[a] or a) < (ORDER[b] or b) end
+local FRONTS = 'ABCDEFGHI' -- what was released waits in front of its priority: A before 1, B before 2, ... suspects are last
+local function rank(tag)
+  local front = string.find(FRONTS, tag, 1, true)
+  return front and front - 0.5 or tonumber(tag) or 10
+end
+local function by_order(a, b) return rank(a) < rank(b) end
 local function rebuild() -- meta is gone (FLUSHALL, first use): never go below the top of a stream that is still there
   local ms, seq, found = 0, 0, {}
   local others = { b = 'bell', d = 'dead' } -- their entries have ids of ours too
-  for tag in ('f123456789sbd'):gmatch('.') do
+  for tag in ('A1B2C3D4E5F6G7H8I9sbd'):gmatch('.') do
     local info = try('XINFO', 'STREAM', P .. (others[tag] or 'ready:' .. tag))
     if not info.err then
       if not others[tag] then found[#found + 1] = tag end
