@@ -48,7 +48,11 @@ class Stage:
         self._parts = 0
 
     async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
+        try:
+            await self._server.__aenter__()
+        except BaseException:
+            self._place.cleanup()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
