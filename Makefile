@@ -54,7 +54,7 @@ test-redis: setup-dev ## the store's part of the suite on Debian's Redis
 
 test-all: test ## the same as test
 
-bench: setup-dev ## the users' targets, each tried and judged (BENCH='--quick --html page.html'); others: python -m bench.scale, bench.peers
+bench: setup-dev ## the users' targets, tried and judged (BENCH='--quick --html page.html')
 	@$(BIN)/python -m bench.targets $(BENCH)
 
 ci: ## what CI runs
