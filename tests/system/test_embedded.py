@@ -45,6 +45,12 @@ def test_two_processes_share_one_server_and_the_last_to_leave_stops_it(room: Roo
     assert not room.alive
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's environment is read in /proc")
+def test_its_allocator_keeps_enough_small_pieces_at_hand(room: Room) -> None:
+    environment = Path("/proc", str(room.user().server_pid), "environ").read_bytes().split(b"\0")
+    assert f"GLIBC_TUNABLES={process.ALLOCATOR}".encode() in environment
+
+
 @pytest.mark.parametrize("round_", range(4))
 def test_eight_processes_that_start_at_the_same_instant_get_one_server(room: Room, round_: int) -> None:
     users = [room.waiting_user() for _ in range(8)]
