@@ -71,3 +71,11 @@ async def test_who_still_ran_a_job_is_refused_its_settle(store: RedisStore, queu
         continue
     assert await hand.complete(claim) == [claim.entry]
     assert (await store.counts(queue)).enqueued == 0
+
+
+async def test_it_finds_every_stream_although_nothing_names_them_any_more(store: RedisStore, queue: str) -> None:
+    await fill(store, queue)
+    await store.link.call("HDEL", prefix(queue) + "meta", "tags")
+    while not (await store.obliterate(queue, force=True)).is_done:
+        continue
+    assert await store.link.call("KEYS", prefix(queue) + "*") == []

@@ -46,6 +46,20 @@ async def test_one_claim_in_ten_goes_to_the_lower_priorities_in_turn(store: Redi
     assert all(tag == "1" for n, tag in enumerate(tags, 1) if n % 10)
 
 
+async def test_what_was_ever_released_takes_no_turns_from_the_lower_priorities(store: RedisStore, queue: str) -> None:
+    hand = Hand(store, queue)
+    for priority in range(1, 10):  # every priority has a front in use from now on
+        await enqueue(store, queue, priority=priority)
+        (claim,) = await hand.claim()
+        await hand.release(claim)
+        (claim,) = await hand.claim()
+        await hand.complete(claim)
+    for priority in (1, 9):
+        await enqueue(store, queue, 100, priority=priority)
+    tags = [(await hand.claim(1))[0].tag for _ in range(100)]
+    assert (tags.count("1"), tags.count("9")) == (90, 10)
+
+
 async def test_a_large_claim_gives_a_tenth_away_as_well(store: RedisStore, queue: str) -> None:
     for priority in (1, 9):
         await enqueue(store, queue, 100, priority=priority)

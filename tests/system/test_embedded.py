@@ -47,8 +47,10 @@ def test_two_processes_share_one_server_and_the_last_to_leave_stops_it(room: Roo
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's environment is read in /proc")
 def test_its_allocator_keeps_enough_small_pieces_at_hand(room: Room) -> None:
-    environment = Path("/proc", str(room.user().server_pid), "environ").read_bytes().split(b"\0")
+    user = room.user()
+    environment = Path("/proc", str(user.server_pid), "environ").read_bytes().split(b"\0")
     assert f"GLIBC_TUNABLES={process.ALLOCATOR}".encode() in environment
+    user.leave()
 
 
 @pytest.mark.parametrize("round_", range(4))

@@ -7,9 +7,10 @@
 -- Used by  RedisStore.obliterate
 --@use base
 local limit = tonumber(ARGV[4])
-local meta = call('HMGET', P .. 'meta', 'tags', 'dedups')
+local dedups = call('HGET', P .. 'meta', 'dedups')
 local active = 0
-for tag in (meta[1] or ''):gmatch('.') do
+local ALL = 'A1B2C3D4E5F6G7H8I9s' -- every stream there may be: `meta` that names those in use may be gone
+for tag in ALL:gmatch('.') do
   local p = try('XPENDING', P .. 'ready:' .. tag, 'w')
   if not p.err then active = active + p[1] end
 end
@@ -28,11 +29,11 @@ local held = {}
 for i = 1, #fields, 2 do held[#held + 1] = fields[i] end
 family('keys', 'line:', held)
 if call('EXISTS', P .. 'keys') == 1 then return { 'more', 0 } end
-for class in (meta[2] or ''):gmatch('%d+') do
+for class in (dedups or ''):gmatch('%d+') do
   local generation = math.floor(T / 2 ^ tonumber(class))
   for g = generation - 2, generation + 1 do call('UNLINK', P .. 'dedup:' .. class .. ':' .. fmt(g)) end
 end
-for tag in (meta[1] or ''):gmatch('.') do call('UNLINK', P .. 'ready:' .. tag) end
+for tag in ALL:gmatch('.') do call('UNLINK', P .. 'ready:' .. tag) end
 call('UNLINK', P .. 'meta', P .. 'metrics', P .. 'bell', P .. 'control', P .. 'jobs', P .. 'where', P .. 'scheduled', P .. 'retrying',
   P .. 'blocked', P .. 'dead', P .. 'done', P .. 'settled', P .. 'flags', P .. 'workers', P .. 'events')
 return { 'done', 0 }

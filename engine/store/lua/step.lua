@@ -238,8 +238,22 @@ if want > 0 and paused < 0 and gate <= T then
     local share = math.floor(want / 10)
     if share == 0 and no % 10 == 0 then share = 1 end
     if share > 0 and #list > 1 then
-      local g = take(list[2 + math.floor(no / (want < 10 and 10 or 1)) % (#list - 1)], share)
-      got, want = got + g, want - g
+      local ranks = {} -- a priority and its front are one turn; who has nothing passes it on
+      for _, tag in ipairs(list) do
+        local p = math.ceil(rank(tag))
+        if #ranks == 0 or ranks[#ranks].p ~= p then ranks[#ranks + 1] = { p = p } end
+        table.insert(ranks[#ranks], tag)
+      end
+      local lower, turn, before = #ranks - 1, math.floor(no / (want < 10 and 10 or 1)), got
+      for k = 0, lower - 1 do
+        for _, tag in ipairs(ranks[2 + (turn + k) % lower]) do
+          if share > 0 then
+            local g = take(tag, share)
+            got, want, share = got + g, want - g, share - g
+          end
+        end
+        if got > before then break end
+      end
     end
     for _, tag in ipairs(list) do
       if want <= 0 then break end
