@@ -122,11 +122,11 @@ class Link:
             if not limit.expired():
                 raise
             if tries.unanswered or SENT in getattr(cut.__cause__, "__notes__", ()):
-                sentence = f"{self.where} did not answer within {timeout} s: the request may have taken effect"
+                sentence = f"{self.where} did not answer within {timeout:.3g} s: the request may have taken effect"
                 raise StoreUnanswered(sentence) from tries.last
             if tries.last is not None:
                 raise tries.last from cut
-            raise StoreUnreachable(f"{self.where} can't be reached within {timeout} s: is the server running?") from cut
+            raise StoreUnreachable(f"{self.where} can't be reached within {timeout:.3g} s: is the server running?") from cut
         except StoreError as error:
             if tries.unanswered and is_passing(error) and not isinstance(error, StoreUnanswered):
                 raise StoreUnanswered(f"{error} (an earlier try may have taken effect)") from error

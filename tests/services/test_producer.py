@@ -72,7 +72,7 @@ async def test_what_is_enqueued_meanwhile_goes_together_in_the_next_calls(store:
 async def test_an_unknown_outcome_can_be_asked_for_and_takes_effect_once(
     proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
 ) -> None:
-    one = producer(far, timeout=0.2)
+    one = producer(far, timeout=1.0)
     await one.add(queue, ONE)
     cut = proxy.cut(calls("enqueue"), "after", times=10_000)
     with pytest.raises(EnqueueUnknown, match="may have happened") as caught:
