@@ -20,8 +20,8 @@ SUFFIXES: dict[str, str] = {
     "rung (everybody who sleeps was rung), solo turn, beat and grace of reclaim, flow counters (enqueued, completed, ...), "
     "w:<worker> and p:<producer> last call and its answer",
     "metrics": "hash: per-name counters and histogram buckets for Prometheus",
-    "ready:": "streams: ready:1 to ready:9 by priority, ready:A to ready:I released jobs in front of theirs, "
-    "ready:s suspects that run alone",
+    "ready:": "streams: ready:1 to ready:9 by priority, ready:A to ready:I released jobs in front of theirs (s: since when they "
+    "could run), ready:s suspects that run alone",
     "bell": "stream of one entry: rung when something became runnable and somebody sleeps; idle workers wait on it",
     "control": "capped stream: acts that running workers must hear at once (cancel, pause, resume)",
     "jobs": "hash: id -> envelope of jobs in `scheduled` or `retrying`",

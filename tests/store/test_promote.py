@@ -138,3 +138,16 @@ async def test_a_foreign_type_leaves_the_job_where_it_was(store: RedisStore, que
     assert await states(store, queue, [job_id]) == ["scheduled"]
     assert (await timed.promote(queue)).moved == 1
     assert await states(store, queue, [job_id]) == ["blocked"]
+
+
+async def test_a_job_that_was_given_back_is_as_old_as_before(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    since = (await timed.counts(queue)).oldest_waiting_ms
+    hand = Hand(timed, queue)
+    for _ in range(3):
+        now.forward(5000)
+        (claim,) = await hand.claim()
+        await hand.release(claim)
+        assert (await timed.counts(queue)).oldest_waiting_ms == since

@@ -19,7 +19,7 @@ for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
     for x = 1, #g, 2 do
       if g[x] == 'last-delivered-id' then
         local e = call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', 1)
-        local ms = e[1] and tonumber(string.match(e[1][1], '^(%d+)')) or 0
+        local ms = e[1] and tonumber(e[1][2][4] or string.match(e[1][1], '^(%d+)')) or 0
         if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
       end
     end

@@ -174,7 +174,8 @@ for i = b, #ARGV, 8 do
       add('snoozed', 1)
     elseif verb == 'l' then
       local prio = tonumber(prio_of(env))
-      put(what == '1' and 's' or string.sub(FRONTS, prio, prio), id, env)
+      local old = call('XRANGE', P .. 'ready:' .. tag, entry, entry)[1] -- settled, and deleted only at the end
+      put(what == '1' and 's' or string.sub(FRONTS, prio, prio), id, env, old and old[2][4] or string.match(entry, '^%d+'))
       add('released', 1)
     elseif verb == 'd' then
       local print, reason = string.match(why, '^(%S*) (.*)$')

@@ -32,10 +32,14 @@ end
 local function tell(kind, id, detail) -- what happened, for other processes; never fails the script
   try('XADD', P .. 'events', 'MAXLEN', '~', '10000', '*', 'k', kind, 'id', id, 'at', fmt(T), 'd', detail or '')
 end
-local function put(tag, id, env) -- re-add: a new entry id, which is the fence; the job id travels inside
+local function put(tag, id, env, since) -- re-add: a new entry id, which is the fence; the job id travels inside
   ensure(tag)
   local entry = next_id()
-  call('XADD', P .. 'ready:' .. tag, entry, 'j', env)
+  if since then -- given back: since when it could run, which its new id no longer tells
+    call('XADD', P .. 'ready:' .. tag, entry, 'j', env, 's', since)
+  else
+    call('XADD', P .. 'ready:' .. tag, entry, 'j', env)
+  end
   where_rows[#where_rows + 1] = id
   where_rows[#where_rows + 1] = tag .. ':' .. entry
   if #where_rows >= 200 then write_rows() end
