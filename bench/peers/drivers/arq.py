@@ -41,7 +41,7 @@ class Producer:
 
     async def send_many(self, jobs: Sequence[common.Payload]) -> None:
         """arq has none."""
-        raise NotImplementedError
+        raise RuntimeError("the library has no bulk call, and the driver says so: has_bulk=False")
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class Producer:
 
     async def send_many(self, jobs: Sequence[common.Payload]) -> None:
         """Celery's `group` is single calls in a row."""
-        raise NotImplementedError
+        raise RuntimeError("the library has no bulk call, and the driver says so: has_bulk=False")
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ class Producer:
 
     async def send_many(self, jobs: Sequence[common.Payload]) -> None:
         """SAQ's `map` waits for the results; its `batch` is single calls."""
-        raise NotImplementedError
+        raise RuntimeError("the library has no bulk call, and the driver says so: has_bulk=False")
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Producer:
 
     async def send_many(self, jobs: Sequence[common.Payload]) -> None:
         """taskiq has none."""
-        raise NotImplementedError
+        raise RuntimeError("the library has no bulk call, and the driver says so: has_bulk=False")
 
 
 class Parts:
