@@ -151,3 +151,17 @@ async def test_a_job_that_was_given_back_is_as_old_as_before(store: RedisStore, 
         (claim,) = await hand.claim()
         await hand.release(claim)
         assert (await timed.counts(queue)).oldest_waiting_ms == since
+
+
+async def test_the_oldest_of_those_given_back_counts_whoever_came_back_first(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    since = (await timed.counts(queue)).oldest_waiting_ms
+    now.forward(5000)
+    await enqueue(timed, queue)
+    hand = Hand(timed, queue)
+    older, younger = await hand.claim(2)
+    await hand.release(younger)
+    await hand.release(older)
+    assert (await timed.counts(queue)).oldest_waiting_ms == since

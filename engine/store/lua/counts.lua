@@ -13,14 +13,17 @@ for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
   local pending = try('XPENDING', stream, 'w')
   local n = pending.err and 0 or pending[1]
   active = active + n
-  -- the first entry after the last delivered one is the oldest that waits (released and reclaimed jobs have own streams)
+  -- the first entry after the last delivered one is the oldest that waits; what was given back may wait out of its age's order, in
+  -- streams of its own, where the first hundred are looked at
+  local looks = string.find(tag, '%d') and 1 or 100
   local groups = try('XINFO', 'GROUPS', stream)
   for _, g in ipairs(groups.err and {} or groups) do
     for x = 1, #g, 2 do
       if g[x] == 'last-delivered-id' then
-        local e = call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', 1)
-        local ms = e[1] and tonumber(e[1][2][4] or string.match(e[1][1], '^(%d+)')) or 0
-        if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
+        for _, e in ipairs(call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', looks)) do
+          local ms = tonumber(e[2][4] or string.match(e[1], '^(%d+)')) or 0
+          if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
+        end
       end
     end
   end
