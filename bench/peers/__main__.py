@@ -51,12 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ground.server() as (server, _):
             server_version = server.version()
         chosen = [workload for workload in ALL if workload.name in asked]
-        beside = [name for name in raw.BESIDE if name in asked] or [raw.NAME]
         for workload in chosen:
             if not workload.is_waiting:
-                _measure(workload, contenders, ground, results, with_raw=raw.NAME in asked and workload.name in beside)
-        for run in range(scale.runs if raw.NAME in asked and beside == [raw.NAME] else 0):
-            _measure_raw(run + 1, ground, results)
+                _measure(workload, contenders, ground, results, beside=raw.beside(workload.name, asked))
+        for run in range(scale.runs):
+            _measure_raw(raw.alone(asked), run + 1, ground, results)
         with ThreadPoolExecutor() as pool:
             waiting = [one for one in chosen if one.is_waiting]
             list(pool.map(lambda one: _measure(one, contenders, ground, results), waiting))
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "load meanwhile": f"{min(results.loads, default=0):.1f} to {max(results.loads, default=0):.1f}, contenders included",
             "counts": ", ".join(f"{field} {getattr(scale, field)}" for field in Scale.__dataclass_fields__),
         },
-        sections=_sections(chosen, contenders, results, absent, with_raw=raw.NAME in asked),
+        sections=_sections(chosen, contenders, results, absent),
     )
     if options.readings:
         Path(options.readings).write_text(json.dumps(_plain(results), indent=1))
@@ -125,16 +124,15 @@ def _contenders(names: Sequence[str]) -> tuple[list[Contender], dict[str, str]]:
 
 
 def _measure(
-    workload: Workload, contenders: Sequence[Contender], ground: Ground, results: Results, *, with_raw: bool = False
+    workload: Workload, contenders: Sequence[Contender], ground: Ground, results: Results, *, beside: Sequence[raw.Row] = ()
 ) -> None:
-    """All runs of all contenders: one after the other, or side by side where they mostly wait. With RAW in each round."""
+    """All runs of all contenders: one after the other, or side by side where they mostly wait. `beside`: RAW in each round."""
     runs = range(1, ground.scale.runs + 1)
     rounds = [[(run, contender) for contender in contenders] for run in runs]
     if workload.has_runs_at_once:
         rounds = [[one for together in rounds for one in together]]
     for run, together in enumerate(rounds, 1):
-        if with_raw:
-            _measure_raw(run, ground, results)
+        _measure_raw(beside, run, ground, results)
         with ThreadPoolExecutor(WAITING_AT_ONCE if workload.is_waiting else 1) as pool:
             for readings, contender in pool.map(lambda one: _one(workload, one[0], one[1], ground), together):
                 results.loads.append(os.getloadavg()[0])
@@ -166,15 +164,15 @@ def _told(readings: Readings | str) -> str:
     return ", ".join(parts)
 
 
-def _measure_raw(run: int, ground: Ground, results: Results) -> None:
-    for name, measure, metrics in (("python", raw.python, raw.PYTHON), ("c", raw.c, raw.C)):
+def _measure_raw(rows: Sequence[raw.Row], run: int, ground: Ground, results: Results) -> None:
+    for row in rows:
         try:
-            readings = measure(ground)
+            readings = row.measure(ground)
         except CannotRun as error:
-            results.failed(raw.NAME, name, metrics, str(error))
+            results.failed(raw.NAME, row.name, row.metrics, str(error))
             continue
-        results.add(raw.NAME, name, readings)
-        _say(f"{raw.NAME} {run}/{ground.scale.runs} {name}: {_told(readings)}")
+        results.add(raw.NAME, row.name, readings)
+        _say(f"{raw.NAME} {run}/{ground.scale.runs} {row.name}: {_told(readings)}")
 
 
 def _sections(
@@ -182,11 +180,9 @@ def _sections(
     contenders: Sequence[Contender],
     results: Results,
     absent: dict[str, str],
-    *,
-    with_raw: bool,
 ) -> list[Section]:
     found = [summary(workloads, contenders, results)]
-    if with_raw:
+    if any(workload == raw.NAME for workload, _, _ in results.found):
         found.append(raw.section(results))
     found += [section(workload, contenders, results) for workload in workloads]
     return [*found, settings_section(contenders, absent)]

@@ -35,6 +35,8 @@ class Description:
     most_pool: int
     notes: dict[str, str]
     refuses: dict[str, str]
+    has_keys: bool = False
+    """It can run jobs in the order of a key."""
 
 
 class Contender:

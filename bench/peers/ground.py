@@ -30,30 +30,38 @@ class Ground:
         self._directory = directory
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._backlogs: dict[tuple[str, int, int], Path] = {}
+        self._backlogs: dict[tuple[str, int, int, int], Path] = {}
 
     @contextmanager
     def server(self, data: Path | None = None) -> Iterator[tuple[Server, Path]]:
         """A fresh server (with a copy of `data` in it) and the path of a records file; both are gone afterwards."""
-        with self._lock:
-            place = self._directory / f"{next(self._numbers)}"
-        if data is None:
-            place.mkdir()
-        else:
-            shutil.copytree(data, place)
-        try:
+        with self.place() as place:
+            if data is not None:
+                shutil.copytree(data, place, dirs_exist_ok=True)
             with Server(self.binary, place) as server:
                 yield server, place / "records"
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """An empty directory, gone afterwards."""
+        with self._lock:
+            place = self._directory / f"{next(self._numbers)}"
+        place.mkdir()
+        try:
+            yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def backlog(self, contender: Contender, jobs: int, hold_ms: int = 0) -> Path:
-        """A server's directory with so many of the contender's jobs waiting; filled once, copied by each run that drains it."""
-        key = (contender.name, jobs, hold_ms)
+    def backlog(self, contender: Contender, jobs: int, hold_ms: int = 0, keys: int = 0) -> Path:
+        """A server's directory with so many of the contender's jobs waiting; filled once, copied by each run that drains it.
+
+        `keys`: ordering keys over which the jobs go round; 0: none.
+        """
+        key = (contender.name, jobs, hold_ms, keys)
         if key not in self._backlogs:
             place = self._directory / f"{next(self._numbers)}-backlog"
             with Server(self.binary, place) as server:
-                contender.command(server, "enqueue", how="bulk", count=jobs, hold_ms=hold_ms)
+                contender.command(server, "enqueue", how="bulk", count=jobs, hold_ms=hold_ms, keys=keys)
             self._backlogs[key] = place
         return self._backlogs[key]
 

@@ -70,6 +70,16 @@ def percentile_reading(late: Sequence[float], missing: Sequence[float], share: f
     return Reading(value, note, is_floor=bool(missing) and value >= min(missing))
 
 
+def disorder(records: Sequence[Record], keys: int) -> str:
+    """What is wrong with the order within each of `keys` ordering keys: '' when every job began after the last one's end."""
+    ended: dict[int, int] = {}
+    early = 0
+    for r in sorted(records, key=lambda one: one.seq):
+        early += r.started_ns < ended.get(r.seq % keys, 0)
+        ended[r.seq % keys] = max(r.ended_ns, ended.get(r.seq % keys, 0))
+    return f"{early:,} of {len(records):,} jobs began before an earlier one of their key had ended" if early else ""
+
+
 def tally(records: Sequence[Record], expected: int) -> str:
     """What is wrong with how often jobs ran: '' when each of 0 to `expected` - 1 ran exactly once."""
     runs = Counter(r.seq for r in records)

@@ -15,6 +15,8 @@ class Scale:
     drain_jobs: int = 20_000
     drain_seconds: float = 6.0
     """A drain is measured for at most so long: slow engines are judged by what they did in it."""
+    jobs_a_key: int = 4
+    """Where jobs share their ordering keys: three of four are blocked."""
     io_jobs: int = 1_500
     load_seconds: float = 2.5
     delayed_jobs: int = 2_000

@@ -6,10 +6,12 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import redis
 
@@ -24,6 +26,7 @@ SETTINGS = {
 }
 """Durable as a careful user has it; the file is never rewritten meanwhile, since a fork in one run and not the next is noise."""
 _START_SECONDS = 20.0
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,46 @@ class Server:
         """Connections besides our own."""
         self._asked += 1
         return len(self._client.client_list()) - 1
+
+    @contextmanager
+    def watched(self) -> Iterator[Watch]:
+        """From now on the server also tells who sends which command: for a quiet time, at some microseconds a command."""
+        self._asked += 1
+        ours = str(self._client.client_info()["addr"])
+        with (
+            socket.create_connection(("127.0.0.1", self.port), _ANSWER_SECONDS) as connection,
+            connection.makefile("rb") as lines,
+        ):
+            connection.sendall(b"MONITOR\r\n")
+            lines.readline()  # +OK
+            self._asked += 1
+            yield Watch(lines, ours)
+
+
+class Watch:
+    """What clients send while the server is watched."""
+
+    def __init__(self, lines: IO[bytes], ours: str) -> None:
+        self._lines = lines
+        self._ours = f" {ours}] ".encode()
+
+    def requests(self) -> int:
+        """Commands that others sent between our last two gauges, without those that scripts called; call it once.
+
+        Raises:
+            OSError: the server did not tell in time.
+        """
+        self._until_gauge()
+        return self._until_gauge()
+
+    def _until_gauge(self) -> int:
+        sent = 0
+        for line in self._lines:
+            source = line.partition(b'"')[0]  # +1795361827.8 [0 127.0.0.1:45146] "XREAD" ..., or [0 lua]
+            if source.endswith(self._ours):
+                return sent
+            sent += not source.endswith(b" lua] ")
+        raise OSError("the server ended while it was watched")
 
 
 def binary(asked: str) -> str:

@@ -1,7 +1,7 @@
 """The users' targets, each tried and judged: python -m bench.targets [--quick] [--json FILE] [--html FILE]
 
-Message processing within 5 s, campaigns at their pace, the server within 10 ms, five jobs at once. On the real application,
-with the worker as users run it, on the embedded server. Exits with 1 when a target was missed.
+Message processing within 5 s, campaigns at their pace, the server within 10 ms, five jobs at once, a quick
+start. On the real application, with the worker as users run it, on the embedded server. Exits with 1 when a target was missed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bench.stage import Fsync, Stage
 from engine import Clock
 from engine.fleet import run
 
-from . import campaign, latency, messages, rate, slots
+from . import campaign, latency, messages, rate, slots, startup
 from .load import Player
 
-PARTS = ("messages", "rate", "campaign", "latency", "slots")
+PARTS = ("messages", "rate", "campaign", "latency", "startup", "slots")
 
 
 async def measured(options: argparse.Namespace, clock: Clock) -> Report:
@@ -41,6 +41,7 @@ async def measured(options: argparse.Namespace, clock: Clock) -> Report:
             ),
             "campaign": lambda: campaign.campaigns(player, campaign.QUICK if quick else campaign.Sizes()),
             "latency": lambda: latency.server_latency(player, latency.QUICK if quick else latency.Sizes()),
+            "startup": lambda: startup.starts(clock, startup.QUICK if quick else startup.Sizes(), fsync),
             "slots": lambda: slots.never_exceeded(player, 40 if quick else 200),
         }
         for name in options.part or PARTS:  # slots come last: they judge what all the others saw
@@ -49,7 +50,7 @@ async def measured(options: argparse.Namespace, clock: Clock) -> Report:
         about = stage.about
     return Report(
         title="The users' targets",
-        about="Message processing, campaigns, the server's latency and the slots of a queue, on the real application.",
+        about="Message processing, campaigns, the server's latency, starting and the slots of a queue, on the real application.",
         command=command_line("bench.targets"),
         started_at=started_at,
         seconds=clock.mono() - began,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import importlib
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.meter import Meter
 from bench.stage import Stage, run_child
-from bench.targets import campaign, search
+from bench.targets import campaign, search, startup
 from bench.targets.load import NeverDrained, Player
 from bench.targets.notes import LostJobs, Ran, Sent, joined, read, write
 from bench.targets.plans import at_random, evenly
@@ -144,6 +145,13 @@ async def test_the_seam_sees_every_script_and_is_gone_afterwards(server_url: str
     assert Wire.run is plain
 
 
+def test_the_first_start_is_told_and_not_judged() -> None:
+    figure = startup.judged("engine --help", [900.0, 100.0, 140.0, 120.0], startup.HELP_MS, "how")
+    assert (figure.value, figure.low, figure.high, figure.runs) == (120.0, 100.0, 140.0, 3)
+    assert (figure.verdict, figure.note) == ("met", "how; the first run 900 ms")
+    assert startup.judged("worker ready", [0.0, 501.0], startup.READY_MS).verdict == "missed"
+
+
 # --- a real load -----------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +180,23 @@ async def test_jobs_that_are_not_done_in_time_end_the_load_with_an_error(clock: 
         player = Player(stage, clock)
         with pytest.raises(NeverDrained, match="jobs were left"):
             await player.play("all-queues", 20, rules=[Rule(fault="slow", seconds=30.0)], patience=0.1)
+
+
+@pytest.mark.slow
+async def test_starting_is_measured_on_real_processes_each_way(clock: Clock) -> None:
+    section = await startup.starts(clock, startup.Sizes(runs=1), "everysec")
+    assert [figure.name for figure in section.figures] == ["engine --help", *(f"worker ready, {mode}" for mode in startup.MODES)]
+    for figure in section.figures:
+        assert figure.value is not None
+        assert figure.value > 10, "no process of Python is up sooner"
+        assert figure.verdict is not None
+
+
+@pytest.mark.slow
+async def test_a_help_that_fails_is_no_quick_start(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "command", lambda: [sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match="engine --help ended with 3"):
+        await startup.starts(clock, startup.Sizes(runs=1), "everysec")
 
 
 @pytest.mark.slow

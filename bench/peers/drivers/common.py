@@ -1,7 +1,7 @@
 """What every driver shares: the payload, the record of a run, and the commands the harness gives.
 
     python -m bench.peers.drivers NAME describe                       settings and versions, as JSON
-    python -m bench.peers.drivers NAME enqueue --how one --count N    N jobs; seconds it took, as JSON
+    python -m bench.peers.drivers NAME enqueue --how one --count N    N jobs; seconds it took, as JSON (--keys K: ordering keys)
     python -m bench.peers.drivers NAME load --rate R --seconds S      open loop: never waits for an answer before the next job
     python -m bench.peers.drivers NAME delayed --count N --over S     N jobs due evenly over S seconds
     python -m bench.peers.drivers NAME worker --pool N                becomes the worker, until it is killed
@@ -33,6 +33,8 @@ SIDE_BY_SIDE = 20
 """So many single calls run at once where an asyncio library has no bulk call; more are slower for most of them."""
 BULK = 1000
 """Payloads handed to one bulk call."""
+CONVERSATIONS = 1_000_000
+"""So many that no two measured jobs share one."""
 
 Payload = dict[str, Any]
 
@@ -40,13 +42,16 @@ Payload = dict[str, Any]
 # --- payload and record ----------------------------------------------------------------------------------------------
 
 
-def payload(seq: int, due_ns: int = 0, hold_ms: int = 0) -> Payload:
-    """A job like an inbound message, some 280 bytes as JSON. `due_ns` is when it should start; 0 means now."""
+def payload(seq: int, due_ns: int = 0, hold_ms: int = 0, keys: int = CONVERSATIONS) -> Payload:
+    """A job like an inbound message, some 280 bytes as JSON. `due_ns` is when it should start; 0 means now.
+
+    Jobs go round over `keys` conversations: fewer than there are jobs, and several jobs belong to each.
+    """
     return {
         "seq": seq,
         "due_ns": due_ns or time.time_ns(),
         "hold_ms": hold_ms,
-        "conversation_id": f"5500900000000-{seq % 1_000_000:06d}",
+        "conversation_id": f"5500900000000-{seq % keys:06d}",
         "message_id": f"wamid.HBgNNTUwMDAwMDAwMDAwMBUCABIYFjNFQjA{seq:013d}",
         "type": "text",
         "content": "Olá! Gostaria de saber se ainda há horário livre na quinta-feira à tarde, por favor.",
@@ -125,6 +130,8 @@ class Driver:
     producer: Callable[[], AbstractAsyncContextManager[Producer]]
     worker: Callable[[int], None]
     runs_as: str
+    keyed: Callable[[], AbstractAsyncContextManager[Producer]] | None = None
+    """The same, with a job's conversation as its ordering key; None: the library has no such keys."""
     has_bulk: bool = True
     is_blocking: bool = False
     """Its enqueue call blocks: calls can only follow one another."""
@@ -150,6 +157,7 @@ def main(driver: Driver, arguments: Sequence[str]) -> None:
     enqueue.add_argument("--first", type=int, default=0)
     enqueue.add_argument("--warm", type=int, default=0)
     enqueue.add_argument("--hold-ms", type=int, default=0)
+    enqueue.add_argument("--keys", type=int, default=0, help="ordering keys over which the jobs go round; 0: none")
     enqueue.add_argument("--not-before", type=float, default=0.0, help="epoch seconds: be started by then, connect only then")
     load = commands.add_parser("load")
     load.add_argument("--rate", type=float, required=True)
@@ -187,6 +195,7 @@ def describe(driver: Driver) -> dict[str, Any]:
         "runs_as": driver.runs_as,
         "bulk": "its own bulk call" if driver.has_bulk else singly,
         "most_pool": driver.most_pool,
+        "has_keys": driver.keyed is not None,
         "notes": driver.notes,
         "refuses": driver.refuses,
     }
@@ -220,25 +229,29 @@ def pool_size(default: int = 5) -> int:
 
 async def _enqueue(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
     await asyncio.sleep(max(asked.not_before - time.time(), 0.0))
-    async with driver.producer() as producer:
-        await _add(driver, producer, asked.how, range(WARM_UP, WARM_UP + asked.warm), asked.hold_ms)
+    opened = driver.keyed if asked.keys else driver.producer
+    if opened is None:
+        sys.exit("it has no ordering keys")
+    keys = asked.keys or CONVERSATIONS
+    async with opened() as producer:
+        await _add(driver, producer, asked.how, range(WARM_UP, WARM_UP + asked.warm), asked.hold_ms, keys)
         began = time.perf_counter()
-        await _add(driver, producer, asked.how, range(asked.first, asked.first + asked.count), asked.hold_ms)
+        await _add(driver, producer, asked.how, range(asked.first, asked.first + asked.count), asked.hold_ms, keys)
         seconds = time.perf_counter() - began
     return {"count": asked.count, "seconds": seconds, "cpu_seconds": time.process_time()}
 
 
-async def _add(driver: Driver, producer: Producer, how: str, numbers: range, hold_ms: int) -> None:
+async def _add(driver: Driver, producer: Producer, how: str, numbers: range, hold_ms: int = 0, keys: int = CONVERSATIONS) -> None:
     if how == "one":
         for seq in numbers:
-            await producer.send(payload(seq, hold_ms=hold_ms), 0.0)
+            await producer.send(payload(seq, 0, hold_ms, keys), 0.0)
     elif driver.has_bulk:
         for start in range(0, len(numbers), BULK):
-            await producer.send_many([payload(seq, hold_ms=hold_ms) for seq in numbers[start : start + BULK]])
+            await producer.send_many([payload(seq, 0, hold_ms, keys) for seq in numbers[start : start + BULK]])
     else:
         for start in range(0, len(numbers), SIDE_BY_SIDE):
             some = numbers[start : start + SIDE_BY_SIDE]
-            await asyncio.gather(*[producer.send(payload(seq, hold_ms=hold_ms), 0.0) for seq in some])
+            await asyncio.gather(*[producer.send(payload(seq, 0, hold_ms, keys), 0.0) for seq in some])
 
 
 async def _load(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
@@ -251,7 +264,7 @@ async def _load(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
         await producer.send(payload(seq), 0.0)
 
     async with driver.producer() as producer:
-        await _add(driver, producer, "one", range(WARM_UP, WARM_UP + 100), 0)
+        await _add(driver, producer, "one", range(WARM_UP, WARM_UP + 100))
         await asyncio.sleep(0.3)
         loop = asyncio.get_running_loop()
         sent: list[Awaitable[None]] = []
@@ -270,7 +283,7 @@ async def _load(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
 
 async def _delayed(driver: Driver, asked: argparse.Namespace) -> dict[str, Any]:
     async with driver.producer() as producer:
-        await _add(driver, producer, "one", range(WARM_UP, WARM_UP + 20), 0)
+        await _add(driver, producer, "one", range(WARM_UP, WARM_UP + 20))
         first = time.time() + asked.lead
         for seq in range(asked.count):
             due = first + asked.over * seq / asked.count

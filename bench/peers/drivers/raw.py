@@ -1,11 +1,13 @@
 """RAW: the Redis commands a queue on streams can't do without, from Python and without any job logic; the yardstick's top.
 
 python -m bench.peers.drivers.raw single|pipelined|apart|claim --count N      prints {"count", "seconds"} as JSON
+python -m bench.peers.drivers.raw bare --count N --pool P --hold-ms MS        no Redis either: coroutines and the handler's work
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import time
 from typing import Any
@@ -63,6 +65,19 @@ async def apart(client: Any, count: int) -> None:
         left -= len(done)
 
 
+async def bare(count: int, pool: int, hold_ms: int) -> None:
+    """So many coroutines do nothing but a handler's work, one job after the other: what the event loop itself allows."""
+    numbers = iter(range(count))
+
+    async def slot() -> None:
+        for seq in numbers:
+            await common.handle(common.payload(seq, hold_ms=hold_ms))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(pool):
+            group.create_task(slot())
+
+
 def _rows(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """The entries of a reply, in either protocol's form."""
     if not answer:
@@ -73,22 +88,35 @@ def _rows(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 
 async def main() -> None:
-    """One measurement on a connected client."""
+    """One measurement."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("single", "pipelined", "apart", "claim"))
+    parser.add_argument("what", choices=("single", "pipelined", "apart", "claim", "bare"))
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--pool", type=int, default=5)
+    parser.add_argument("--hold-ms", type=int, default=10)
     asked = parser.parse_args()
+    began = time.perf_counter()
+    if asked.what == "bare":
+        await bare(asked.count, asked.pool, asked.hold_ms)
+        seconds = time.perf_counter() - began
+    else:
+        seconds = await _on_redis(asked.what, asked.count)
+    print(json.dumps({"count": asked.count, "seconds": seconds}))
+
+
+async def _on_redis(what: str, count: int) -> float:
+    """Seconds that it takes on a connected client."""
     client = Redis.from_url(common.redis_url(), single_connection_client=True)
     await client.delete(STREAM)
     await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-    if asked.what in ("apart", "claim"):
-        await pipelined(client, asked.count)
-    what = {"single": single, "pipelined": pipelined, "apart": apart, "claim": claim}[asked.what]
+    if what in ("apart", "claim"):
+        await pipelined(client, count)
+    work = {"single": single, "pipelined": pipelined, "apart": apart, "claim": claim}[what]
     began = time.perf_counter()
-    await what(client, asked.count)
+    await work(client, count)
     seconds = time.perf_counter() - began
     await client.aclose()
-    print(json.dumps({"count": asked.count, "seconds": seconds}))
+    return seconds
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import records
@@ -45,20 +46,32 @@ class Drain:
         """One drain of a copy of the backlog."""
         refuse(contender, self.name, self.pool)
         jobs = ground.scale.drain_jobs
-        with (
-            ground.server(ground.backlog(contender, jobs)) as (server, file),
-            contender.worker(server, self.pool, file) as program,
-        ):
-            contender.wait_records(program, file, 1, READY_SECONDS)
-            done_before = records.count(file)
-            before = snapshot(server, program)
-            _wait(file, jobs, ground.scale.drain_seconds, program)
-            found, cut_ns = records.read(file), time.time_ns()
-            if len(found) >= jobs:
-                time.sleep(SETTLE_SECONDS)
-            after = snapshot(server, program)
-            done = records.count(file) - done_before
-        return {"rate": rate(found, jobs, cut_ns), **costs(before, after, done)}
+        drained = drain(contender, ground, ground.backlog(contender, jobs), jobs, self.pool)
+        return {"rate": rate(drained.found, jobs, drained.cut_ns), **drained.costs}
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drain left: the handlers' records, when it was cut, what a job cost."""
+
+    found: list[records.Record]
+    cut_ns: int
+    costs: Readings
+
+
+def drain(contender: Contender, ground: Ground, backlog: Path, jobs: int, pool: int) -> Drained:
+    """Start a worker on a copy of the backlog, until all its jobs have run or the time for a drain is up."""
+    with ground.server(backlog) as (server, file), contender.worker(server, pool, file) as program:
+        contender.wait_records(program, file, 1, READY_SECONDS)
+        done_before = records.count(file)
+        before = snapshot(server, program)
+        _wait(file, jobs, ground.scale.drain_seconds, program)
+        found, cut_ns = records.read(file), time.time_ns()
+        if len(found) >= jobs:
+            time.sleep(SETTLE_SECONDS)
+        after = snapshot(server, program)
+        done = records.count(file) - done_before
+    return Drained(found, cut_ns, costs(before, after, done))
 
 
 def rate(found: list[records.Record], jobs: int, cut_ns: int) -> Reading:

@@ -1,4 +1,7 @@
-"""RAW: the Redis commands alone, without any job logic, from Python (redis-py, asyncio) and from C: the yardstick's top."""
+"""RAW: the Redis commands alone, without any job logic, from Python (redis-py, asyncio) and from C: the yardstick's top.
+
+And for jobs that wait, the event loop alone: coroutines that do the handler's work without engine or server.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from bench.report import Section, Table
 
+from .. import records
 from ..environments import ROOT, CannotRun
-from ..ground import Ground
+from ..ground import POOL, Ground
 from ..results import Metric, Readings, Results
 from ..servers import Server
 from ..tables import cell
 
 NAME = "raw"
-BESIDE = ("enqueue", "drain-5")
-"""Measured in every round of these, since a ratio of two noisy moments says nothing."""
 TITLE = "RAW: the commands without the jobs"
 TEXT = (
     "What redis-py (asyncio, hiredis, uvloop) and the server's own benchmark program reach with the same commands and payload "
     "and no job logic at all, one connection. Claim, then ack: XREADGROUP of 100, then XACK and XDEL of them, two round trips; "
-    "claim with the last ack: these three in one round trip. Measured in each round of enqueue and of drain, so that a noisy "
-    "minute hits both sides of a ratio."
+    "claim with the last ack: these three in one round trip. Jobs of 10 ms: five bare coroutines on uvloop do the handler's work "
+    "(sleep, write the record) one after the other; uvloop's timers are whole milliseconds, so not even these reach the ideal. "
+    "Measured in each round of enqueue and of drain, the bare coroutines in each of io, so that a noisy minute hits both "
+    "sides of a ratio."
 )
 PYTHON = (
     Metric("single", "XADD, one by one", "jobs/s", "more"),
@@ -35,6 +41,8 @@ PYTHON = (
     Metric("claim", "claim with the last ack", "jobs/s", "more"),
 )
 C = PYTHON[:2]
+BARE = (Metric("bare", "jobs of 10 ms, no engine", "jobs/s", "more"),)
+HOLD_MS = 10
 BODY_BYTES = 290
 _SECONDS = 120.0
 
@@ -51,6 +59,18 @@ def python(ground: Ground) -> Readings:
             answer = json.loads(done.stdout)
             found[metric.name] = answer["count"] / answer["seconds"]
     return found
+
+
+def bare(ground: Ground) -> Readings:
+    """From the loop alone; its rate is taken from the records, as every contender's is."""
+    jobs = ground.scale.io_jobs
+    with ground.place() as place:
+        file = place / "records"
+        options = ("--count", str(jobs), "--pool", str(POOL), "--hold-ms", str(HOLD_MS))
+        command = [sys.executable, "-m", "bench.peers.drivers.raw", "bare", *options]
+        variables = {**os.environ, "BENCH_RECORDS": str(file)}
+        subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, timeout=_SECONDS, check=True)
+        return {"bare": records.rate(records.read(file))}
 
 
 def c(ground: Ground) -> Readings:
@@ -72,15 +92,45 @@ def _benchmark(program: str, server: Server, count: int, pipeline: int) -> float
     return float(list(csv.DictReader(io.StringIO(done.stdout)))[-1]["rps"])
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, and how it, or a part of it, is measured."""
+
+    name: str
+    measure: Callable[[Ground], Readings]
+    metrics: tuple[Metric, ...]
+
+
+COMMANDS = (Row("python", python, PYTHON), Row("c", c, C))
+LOOP = (Row("python", bare, BARE),)
+BESIDE = {"enqueue": COMMANDS, "drain-5": COMMANDS, "io": LOOP}
+"""Measured in every round of these, since a ratio of two noisy moments says nothing."""
+
+
+def beside(workload: str, asked: Collection[str]) -> tuple[Row, ...]:
+    """What belongs into every round of a workload; the commands only where they were asked for, bare coroutines always."""
+    rows = BESIDE.get(workload, ())
+    return rows if rows is LOOP or NAME in asked else ()
+
+
+def alone(asked: Collection[str]) -> tuple[Row, ...]:
+    """What was asked for and belongs to no workload of this run."""
+    has_place = any(BESIDE[name] is COMMANDS for name in asked if name in BESIDE)
+    return COMMANDS if NAME in asked and not has_place else ()
+
+
 def section(results: Results) -> Section:
-    """Both rows."""
+    """What was measured of both rows."""
     rows: list[tuple[str, ...]] = []
     notes = []
-    for name, title, metrics in (("python", "redis-py, asyncio", PYTHON), ("c", "benchmark program (C)", C)):
-        figures = [results.figure(NAME, name, metric) for metric in metrics]
-        rows.append((title, *(cell(figure) for figure in figures), *[""] * (len(PYTHON) - len(metrics))))
-        notes += [figure.note for figure in figures if figure.note]
-    columns = ("", *(f"{metric.title}, {metric.unit}" for metric in PYTHON))
+    everything = [metric for metric in (*PYTHON, *BARE) if results.readings(NAME, "python", metric.name)]
+    for name, title, known in (("python", "Python, asyncio", (*PYTHON, *BARE)), ("c", "benchmark program (C)", C)):
+        metrics = [metric for metric in everything if metric in known]
+        if any(results.readings(NAME, name, metric.name) for metric in metrics):
+            figures = [results.figure(NAME, name, metric) for metric in metrics]
+            rows.append((title, *(cell(figure) for figure in figures), *[""] * (len(everything) - len(metrics))))
+            notes += [figure.note for figure in figures if figure.note]
+    columns = ("", *(f"{metric.title}, {metric.unit}" for metric in everything))
     return Section(
         TITLE, text=TEXT, tables=[Table(TITLE, columns=columns, rows=list(rows), note="; ".join(dict.fromkeys(notes)))]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,31 @@ def test_what_ran_twice_and_what_never_ran_is_told(tmp_path: Path) -> None:
     path = wrote(tmp_path / "records", (0, 0, 1, 2), (2, 0, 1, 2), (2, 0, 1, 2))
     assert records.tally(records.read(path), 3) == "1 of 3 jobs never ran, 1 of 3 jobs ran more than once"
     assert records.tally(records.read(path)[:2], 1) == ""
+
+
+def test_a_job_that_began_before_an_earlier_one_of_its_key_had_ended_is_told(tmp_path: Path) -> None:
+    in_turn = wrote(tmp_path / "in-turn", (0, 0, 1, 4), (1, 0, 2, 3), (2, 0, 4, 5), (3, 0, 3, 6))
+    assert records.disorder(records.read(in_turn), 2) == ""
+    assert records.disorder(records.read(in_turn), 1) == "2 of 4 jobs began before an earlier one of their key had ended"
+    swapped = wrote(tmp_path / "swapped", (2, 0, 1, 2), (0, 0, 3, 4), (1, 0, 1, 2))
+    assert records.disorder(records.read(swapped), 2) == "1 of 3 jobs began before an earlier one of their key had ended"
+
+
+def test_jobs_go_round_over_as_many_conversations_as_there_are_keys_else_each_has_its_own() -> None:
+    def conversations(**keys: int) -> int:
+        return len({common.payload(seq, **keys)["conversation_id"] for seq in range(100)})
+
+    assert (conversations(keys=25), conversations(keys=100), conversations()) == (25, 100, 100)
+
+
+def test_a_driver_without_ordering_keys_is_never_measured_as_if_it_had_them() -> None:
+    def producer() -> AbstractAsyncContextManager[common.Producer]:
+        raise AssertionError("it must not get as far as that")
+
+    driver = common.Driver(packages=[], settings=[], producer=producer, worker=lambda pool: None, runs_as="nothing")
+    assert common.describe(driver)["has_keys"] is False
+    with pytest.raises(SystemExit, match="it has no ordering keys"):
+        common.main(driver, ["enqueue", "--how", "bulk", "--count", "1", "--keys", "1"])
 
 
 def test_a_percentile_among_jobs_that_never_started_is_only_a_floor() -> None:

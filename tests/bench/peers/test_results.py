@@ -10,11 +10,14 @@ import pytest
 
 from bench.peers import environments
 from bench.peers.contender import Contender, Description
+from bench.peers.environments import CannotRun
+from bench.peers.ground import Ground
 from bench.peers.processes import last_line
 from bench.peers.results import Metric, Reading, Results
 from bench.peers.summary import better, summary
 from bench.peers.tables import cell, section
 from bench.peers.workloads import ALL, raw
+from bench.peers.workloads.drain_keys import DrainKeys
 from bench.report import DASH
 
 RATE = Metric("rate", "rate", "jobs/s", "more", is_main=True)
@@ -126,6 +129,69 @@ def test_targets_are_judged_against_the_raw_row_and_the_fastest_other() -> None:
     fastest, pure = figures["drain, pool 5, to the fastest peer"], figures["drain, pool 5, to RAW claim, then ack"]
     assert (fastest.value, fastest.verdict) == (3.0, "missed")
     assert (pure.value, pure.verdict) == (0.6, "met")
+
+
+def test_drains_with_keys_are_judged_against_the_fastest_drain_of_the_others_without() -> None:
+    results = Results()
+    results.add("drain-5", "engine", {"rate": 900.0})
+    results.add("drain-5", "them", {"rate": 100.0})
+    results.add("drain-keys", "engine", {"own_rate": 290.0, "shared_rate": 210.0, "own_bytes": 300.0, "shared_bytes": 400.0})
+    figures = {figure.name: figure for figure in summary(ALL, [US, THEM], results).figures}
+    own = figures["drain, pool 5, a key each, to the fastest peer without keys"]
+    shared = figures["drain, pool 5, most jobs blocked, to the fastest peer without keys"]
+    assert (own.value, own.at_least, own.verdict) == (2.9, 3, "missed")
+    assert (shared.value, shared.at_least, shared.verdict) == (2.1, 2, "met")
+    bytes_of = {figure.value: figure.verdict for name, figure in figures.items() if name.startswith("a waiting job")}
+    assert bytes_of == {300.0: "met", 400.0: "missed"}
+
+
+def test_a_contender_without_ordering_keys_is_a_reason() -> None:
+    with pytest.raises(CannotRun, match="it has no ordering keys"):
+        DrainKeys().run(THEM, cast(Ground, None))
+
+
+def test_jobs_of_10_ms_are_judged_against_the_bare_coroutines_of_the_same_round() -> None:
+    results = Results()
+    for ours, bare in ((480.0, 490.0), (Reading(None, "it died"), 490.0), (240.0, 250.0)):
+        results.add("io", "engine", {"rate": ours, "efficiency": 96.0})
+        results.add(raw.NAME, "python", {"bare": bare})
+    figures = {figure.name: figure for figure in summary(ALL, [US], results).figures}
+    share = figures["jobs of 10 ms at pool 5, of what bare coroutines reach"]
+    assert (share.low, share.high, share.runs) == (96.0, 100 * 480 / 490, 2)
+    assert figures["jobs of 10 ms at pool 5, of the ideal"].verdict == "missed", "judged as before, beside it"
+
+
+def test_an_idle_worker_is_judged_by_what_it_sends_and_shows_what_its_scripts_call() -> None:
+    results = Results()
+    results.add("idle", "engine", {"requests": 1.5, "commands": 7.0})
+    found = {figure.value: figure for figure in summary(ALL, [US], results).figures}
+    assert (found[1.5].at_most, found[1.5].verdict) == (2, "met")
+    assert (found[7.0].aim, found[7.0].verdict) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "beside", "alone"),
+    [
+        (["io"], {"io": raw.LOOP}, ()),
+        (["io", "raw"], {"io": raw.LOOP}, raw.COMMANDS),
+        (["enqueue", "io"], {"enqueue": (), "io": raw.LOOP}, ()),
+        (["enqueue", "latency", "raw"], {"enqueue": raw.COMMANDS, "latency": ()}, ()),
+        (["raw"], {}, raw.COMMANDS),
+        (["latency"], {"latency": ()}, ()),
+    ],
+)
+def test_raw_is_measured_beside_what_it_is_compared_with_and_once_in_any_case(
+    asked: list[str], beside: dict[str, Any], alone: Any
+) -> None:
+    assert {name: raw.beside(name, asked) for name in asked if name != raw.NAME} == beside
+    assert raw.alone(asked) == alone
+
+
+def test_the_raw_table_has_only_what_was_measured() -> None:
+    results = Results()
+    results.add(raw.NAME, "python", {"bare": 486.0})
+    (table,) = raw.section(results).tables
+    assert (table.columns, table.rows) == (("", "jobs of 10 ms, no engine, jobs/s"), [("Python, asyncio", "486")])
 
 
 def test_every_contender_is_pinned_to_the_last_digit_and_has_its_driver() -> None:
