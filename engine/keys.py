@@ -28,9 +28,10 @@ SUFFIXES: dict[str, str] = {
     "where": "hash: id -> place of every job that is not a fresh stream entry",
     "scheduled": "sorted set: id by due ms; delayed, snoozed and rate-limited jobs",
     "retrying": "sorted set: id by due ms; jobs in backoff",
-    "blocked": "hash: id -> envelope of jobs behind their ordering key",
-    "keys": "hash: ordering key -> id of the job that holds it",
-    "line:": "lists: line:<ordering key> ids waiting behind the holder, oldest first",
+    "blocked": "stream: envelopes of jobs behind their ordering key; the entry id of one blocked at enqueue is its job id",
+    "keys": "hash: ordering key -> 13 bytes an id (ms, seq): the job that holds it, then up to 8 entries of `blocked` that wait "
+    "behind it; `+` at the end: more are in its line",
+    "line:": "lists: line:<ordering key> the same 13 bytes for each entry that waits beyond the first 8, oldest first",
     "dedup:": "hashes: dedup:<class>:<generation> dedup key -> id and end of window; expire by themselves",
     "dead": "stream: the dead-letter queue: envelope, error, fingerprint",
     "done": "stream: packed records of completed jobs, several an entry",

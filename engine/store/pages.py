@@ -6,6 +6,7 @@ stays in its state is seen exactly once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from .rows import JobRow, Page, dead_row, entry_ms, id_order, job_row
 
 LARGEST_PAGE = 500
 """Jobs a page at most: about a quarter of a megabyte of envelopes, answered in a few milliseconds."""
+
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,16}")
 
 RECORDS_A_CALL = 200
 """Records of ended jobs read in one call; each may hold a hundred jobs."""
@@ -167,22 +170,13 @@ class PageVerbs(Verbs):
         return low
 
     async def _blocked(self, queue: str, cursor: str, limit: int) -> Page:
-        """A small hash answers HSCAN whole, whatever COUNT says: it is shown by id, the cursor is the last id shown. A big one is
-        shown in the scan's order, and a page may hold a few more than `limit`."""
-        at, _, last = (cursor or "0").partition("+")
-        if not at.isdigit() or (last and not all(part.isdigit() for part in last.split("-"))):
+        """In the order in which they came to wait, whatever their keys. The cursor is the entry of the last one shown."""
+        if cursor and not _ENTRY.fullmatch(cursor):
             raise BadInput(f"cursor {cursor!r} is none that a page of blocked jobs gave: begin without a cursor")
-        after, found = await self.link.call("HSCAN", prefix(queue) + "blocked", at, "COUNT", limit, queue=queue)
-        jobs = pairs(found)
-        is_whole = at == "0" and text(after) == "0"
-        ids = sorted(jobs, key=id_order) if is_whole else list(jobs)
-        if last and is_whole:
-            ids = [job_id for job_id in ids if id_order(job_id) > id_order(last)]
-        shown = ids[:limit] if is_whole else ids
-        rows = [job_row(queue, State.BLOCKED, jobs[job_id], job_id) for job_id in shown]
-        if is_whole:
-            return Page(rows, f"0+{shown[-1]}" if len(shown) < len(ids) else "")
-        return Page(rows, "" if text(after) == "0" else text(after))
+        start = f"({cursor}" if cursor else "-"
+        found = entries(await self.link.call("XRANGE", prefix(queue) + "blocked", start, "+", "COUNT", limit, queue=queue))
+        rows = [replace(job_row(queue, State.BLOCKED, f.get("j", b""), e), entry=e) for e, f in found]
+        return Page(rows, found[-1][0] if len(found) == limit else "")
 
     # --- dead, completed, cancelled --------------------------------------------------------------------------------------
 

@@ -254,8 +254,9 @@ class World:
         for job_id, (state,) in found.items():
             assert bool(self.accepted.get(job_id)) == (state == "completed") or state == "dead", (found, self.accepted)
         dead = any(state == ["dead"] for state in found.values())
-        for suffix in ("jobs", "blocked", "keys", "line:k", "scheduled", "retrying", "flags", *(() if dead else ("where",))):
+        for suffix in ("jobs", "keys", "line:k", "scheduled", "retrying", "flags", *(() if dead else ("where",))):
             assert not await raw(self.store, self.queue, "EXISTS", suffix), f"{suffix} is left"
+        assert not await raw(self.store, self.queue, "XLEN", "blocked"), "somebody is still blocked"
 
     async def _left(self) -> bool:
         found = await whereabouts(self.store, self.queue)

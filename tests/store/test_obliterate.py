@@ -14,6 +14,7 @@ async def fill(store: RedisStore, queue: str) -> Hand:
     await enqueue(store, queue, 6, delay_ms=HOUR)
     for n in range(30):
         await enqueue(store, queue, 2, ordering_key=f"k{n}", priority=1 + n % 9)
+    await enqueue(store, queue, 12, ordering_key="long")
     hand = Hand(store, queue)
     claims = await hand.claim(9)
     for claim in claims:

@@ -7,6 +7,7 @@ import pytest
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
 from tests.support.factory import Hand, enqueue, raw, reclaim, states
+from tests.support.laws import lines
 
 
 async def run_all(hand: Hand) -> list[str]:
@@ -134,7 +135,7 @@ async def test_a_job_that_leaves_hands_its_key_to_the_next(store: RedisStore, qu
         else:
             assert await (hand.complete if how == "complete" else hand.bury if how == "bury" else hand.cancel)(claim) == []
     assert await states(store, queue, [second, third]) == ["waiting", "blocked"]
-    assert await raw(store, queue, "HGET", "keys", "k") == second.encode()
+    assert await lines(store, queue) == {"k": [second, third]}
     assert await run_all(hand) == [second, third]
 
 

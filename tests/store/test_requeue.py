@@ -6,7 +6,8 @@ import pytest
 
 from engine.errors import StoreRefused
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, enqueue, enqueue_foreign, fall_asleep, raw, reclaim, states, usurp
+from tests.support.factory import Hand, enqueue, enqueue_foreign, fall_asleep, reclaim, states, usurp
+from tests.support.laws import lines
 
 
 async def test_a_requeued_job_is_as_new_but_for_its_id_and_body(store: RedisStore, queue: str) -> None:
@@ -85,4 +86,4 @@ async def test_a_foreign_type_leaves_the_dead_where_they_were(store: RedisStore,
     await restore()
     assert await states(store, queue, [first]) == ["dead"]
     assert await store.requeue(queue, [first]) == 1
-    assert await raw(store, queue, "LLEN", "line:k") == 1
+    assert (await lines(store, queue))["k"][1:] == [first]

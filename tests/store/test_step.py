@@ -12,6 +12,7 @@ from engine.keys import prefix
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
 from tests.support.factory import HOUR, Hand, enqueue, fall_asleep, raw, read, reclaim, states, usurp
+from tests.support.laws import lines
 
 Settle = Callable[[Hand, Claim], Awaitable[list[str]]]
 
@@ -314,7 +315,9 @@ async def test_a_foreign_type_where_nothing_depends_on_it_stops_nothing(store: R
 
 
 async def test_a_foreign_type_at_one_jobs_line_or_notes_costs_no_other_job_anything(store: RedisStore, queue: str) -> None:
-    keyed, follower = await enqueue(store, queue, 2, ordering_key="k")
+    keyed, *short, follower, last = await enqueue(store, queue, 11, ordering_key="k")
+    for job_id in short:  # those that stand in the key's row: behind them is only its list
+        await store.cancel(queue, job_id, "why")
     plain, noted = await enqueue(store, queue, 2)
     hand = Hand(store, queue)
     claims = {c.id: c for c in await hand.claim(3)}
@@ -324,13 +327,13 @@ async def test_a_foreign_type_at_one_jobs_line_or_notes_costs_no_other_job_anyth
     hand.settles.complete_with(claims[noted], b"\x01")
     assert (await hand.step()).lost == []
     counts = await store.counts(queue)
-    assert (counts.completed, counts.blocked, counts.difference) == (3, 1, 0)
+    assert (counts.completed, counts.blocked, counts.difference) == (3, 2, 0)
     for put_back in restore:
         await put_back()
-    assert await states(store, queue, [keyed, plain, noted, follower]) == ["completed"] * 3 + ["blocked"]
+    assert await states(store, queue, [keyed, plain, noted, follower, last]) == ["completed"] * 3 + ["blocked"] * 2
     await enqueue(store, queue, ordering_key="k")  # takes the free key, and hands it to who was left in the line
     await hand.complete(*await hand.claim())
-    assert await states(store, queue, [follower]) == ["waiting"]
+    assert await lines(store, queue) == {"k": [follower, last]}
 
 
 async def test_a_flag_to_cancel_is_obeyed_at_every_way_back_and_is_gone_after_every_end(store: RedisStore, queue: str) -> None:
@@ -373,5 +376,6 @@ async def test_no_row_of_a_job_is_left_once_it_ended(store: RedisStore, queue: s
         (claim,) = await hand.claim()
         assert claim.moved_id
         await hand.complete(claim)
-    for suffix in ("where", "jobs", "blocked", "keys", "line:k", "scheduled", "retrying", "flags"):
+    assert not await raw(store, queue, "XLEN", "blocked")
+    for suffix in ("where", "jobs", "keys", "line:k", "scheduled", "retrying", "flags"):
         assert not await raw(store, queue, "EXISTS", suffix), suffix

@@ -282,7 +282,10 @@ for tag in (redis.call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
 end
 for _, id in ipairs(redis.call('ZRANGE', P .. 'scheduled', 0, -1)) do add('scheduled', id) end
 for _, id in ipairs(redis.call('ZRANGE', P .. 'retrying', 0, -1)) do add('retrying', id) end
-for _, id in ipairs(redis.call('HKEYS', P .. 'blocked')) do add('blocked', id) end
+for _, x in ipairs(redis.call('XRANGE', P .. 'blocked', '-', '+')) do
+  local id = string.match(x[2][2], '^%d+;%d+;%d;([%d%-]*);') or ''
+  add('blocked', id == '' and x[1] or id)
+end
 for _, x in ipairs(redis.call('XRANGE', P .. 'dead', '-', '+')) do add('dead', x[2][10]) end
 return { out, redis.call('XRANGE', P .. 'done', '-', '+') }
 """

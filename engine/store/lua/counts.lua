@@ -38,5 +38,5 @@ for _, f in ipairs({ 'enqueued', 'completed', 'cancelled', 'removed', 'retried',
   meta[#meta + 1] = f
   meta[#meta + 1] = call('HGET', P .. 'meta', f) or ''
 end
-return { total - active, active, call('ZCARD', P .. 'scheduled'), call('ZCARD', P .. 'retrying'), call('HLEN', P .. 'blocked'),
+return { total - active, active, call('ZCARD', P .. 'scheduled'), call('ZCARD', P .. 'retrying'), call('XLEN', P .. 'blocked'),
   call('XLEN', P .. 'dead'), oldest, T, workers, meta }

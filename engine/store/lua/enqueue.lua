@@ -49,23 +49,27 @@ if plain and string.find(meta[3] or '', plain, 1, true) then
   if meta[6] ~= '1' then try('XADD', P .. 'bell', 'MAXLEN', '1', at .. fmt(seq + n + 1), 't', fmt(T)) end
   return { fmt(ms), first, {} }
 end
---@use ids envelope place
+--@use ids envelope line place
 tags = meta[3] or ''
 if limit > 0 then
-  local waiting = call('HLEN', P .. 'blocked') + call('ZCARD', P .. 'scheduled')
+  local waiting = call('XLEN', P .. 'blocked') + call('ZCARD', P .. 'scheduled')
   for tag in tags:gmatch('.') do waiting = waiting + call('XLEN', P .. 'ready:' .. tag) end
   if waiting + n > limit then return redis.error_reply('FULL ' .. fmt(waiting) .. ' jobs wait, at most ' .. fmt(limit) .. ' may') end
 end
 local seen
+local all_keys, touches_more = {}, false
 for i = 6, #ARGV, 2 do -- a job without a key that may run at once touches nothing that `sound` looks at
   if ARGV[i] ~= seen then
     seen = ARGV[i]
     if not string.find(seen, '^%d;0;0;%d+;0;') then
-      sound()
-      break
+      touches_more = true
+      local size, at = string.match(seen, '^%d;%d+;%d+;%d+;(%d+);()')
+      if size ~= '0' then all_keys[#all_keys + 1] = string.sub(seen, at, at + size - 1) end
     end
   end
 end
+if touches_more then sound() end
+if #all_keys > 1 then read_lines(all_keys) end
 reserve_from(meta[1], meta[2], n + 1)
 local ms, first = fmt(ids_ms), ids_seq + 1
 local dups, added = {}, 0
@@ -121,13 +125,14 @@ for i = 0, n - 1 do
       where_rows[#where_rows + 1] = id
       where_rows[#where_rows + 1] = 's'
       must_ring = true -- it may be due before what the promoters sleep for
-    elseif key ~= '' and call('HSETNX', P .. 'keys', key, id) == 0 then
-      call('RPUSH', P .. 'line:' .. key, id)
-      call('HSET', P .. 'blocked', id, pack(1, 0, prio, id, key, '', body))
+    elseif key ~= '' and is_held(key) then
+      call('XADD', P .. 'blocked', id, 'j', fresh .. body)
+      join(key, shorten(ids_ms, ids_seq))
     else
       ensure(prio)
       call('XADD', P .. 'ready:' .. prio, id, 'j', fresh .. body)
       rang = true
+      if key ~= '' then join(key, shorten(ids_ms, ids_seq)) end
     end
   end
 end

@@ -6,7 +6,7 @@
 --          {dead entry's fields}, {notes}, now_ms, idle ms, '1' when its cancel was asked, its entry}; place '' when unknown
 --          jobs in front: counted up to 1000
 -- Used by  RedisStore.inspect
---@use base envelope locate
+--@use base envelope line locate
 local id = ARGV[3]
 local place, env, tag, entry, owner = locate(id)
 local notes = call('HGETALL', P .. 'notes:' .. id)
@@ -18,8 +18,8 @@ if place == 't' then due = tonumber(call('ZSCORE', P .. 'retrying', id) or 0) en
 if place == 'd' then dead = call('XRANGE', P .. 'dead', entry, entry)[1][2] end
 if place == 'b' then
   local _, _, _, _, key = parse(env)
-  holder = call('HGET', P .. 'keys', key) or ''
-  line = (call('LPOS', P .. 'line:' .. key, id, 'MAXLEN', 1000) or -1) + 1
+  holder = is_held(key) and long(line_of(key), 1) or ''
+  line = place_in_line(key, entry)
 end
 if place == 'r' then
   if owner == '' then

@@ -7,7 +7,7 @@
 --          a pause without a reason leaves the reason that stands and, without a time, the end that stands
 -- Returns  1 when it changed something, else 0
 -- Used by  RedisStore.pause, RedisStore.resume, RedisStore.gate
---@use base ids place
+--@use base ids line place
 local was = call('HGET', P .. 'meta', 'paused')
 local ms = tonumber(ARGV[4])
 if ARGV[3] == 'gate' then

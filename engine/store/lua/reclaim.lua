@@ -9,7 +9,7 @@
 --          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
 -- Atomic   per call; a second call finds nothing
 -- Used by  RedisStore.reclaim
---@use base ids envelope place endings
+--@use base ids envelope line place endings
 local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if ARGV[7] == '1' then
   local m = call('HMGET', P .. 'meta', 'beat', 'grace')

@@ -7,7 +7,7 @@
 --          | 'active' (delete of an active job is refused) | 'dead' (cancel of a dead job is refused) | 'unknown'
 -- Atomic   a second call answers 'unknown', or 'requested' again
 -- Used by  RedisStore.cancel, RedisStore.delete
---@use base ids envelope place endings locate
+--@use base ids envelope line place endings locate
 local id, deleting = ARGV[3], ARGV[4] == 'delete'
 local place, env, tag, entry, owner = locate(id)
 if not place then return 'unknown' end
@@ -36,8 +36,8 @@ end
 local readable, _, _, _, _, key = pcall(parse, env) -- a waiting entry may be undecodable: then it holds no key
 if not readable then key = '' end
 if place == 'b' then
-  call('LREM', P .. 'line:' .. key, 1, id)
-  call('HDEL', P .. 'blocked', id)
+  leave_line(key, entry)
+  call('XDEL', P .. 'blocked', entry)
   return leave()
 end
 if place == 'r' then

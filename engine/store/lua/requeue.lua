@@ -6,7 +6,7 @@
 -- Errors   OOM at maxmemory before any write (no allow-oom flag, as for enqueue)
 -- Atomic   all of them; a second call finds none dead
 -- Used by  RedisStore.requeue
---@use base ids envelope place
+--@use base ids envelope line place
 local back = 0
 sound()
 for i = 3, #ARGV do

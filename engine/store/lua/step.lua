@@ -16,7 +16,7 @@
 -- Fence    XACK of an entry that was reclaimed or released answers 0: it is reported lost and nothing else is done for it
 -- Atomic   all of it. The call number is written right after the settles, so an error below can't make a re-send lie
 -- Used by  RedisStore.step
---@use base ids envelope place endings due
+--@use base ids envelope line place endings due
 local me, no, want, held, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local meta = call('HMGET', P .. 'meta', 'tags', 'paused', 'epoch', 'w:' .. me, 'solo', 'gate', 'rung')
 tags = meta[1] or ''

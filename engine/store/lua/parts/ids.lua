@@ -11,8 +11,8 @@ end
 local function by_order(a, b) return rank(a) < rank(b) end
 local function rebuild() -- meta is gone (FLUSHALL, first use): never go below the top of a stream that is still there
   local ms, seq, found = 0, 0, {}
-  local others = { b = 'bell', d = 'dead' } -- their entries have ids of ours too
-  for tag in ('A1B2C3D4E5F6G7H8I9sbd'):gmatch('.') do
+  local others = { b = 'bell', d = 'dead', k = 'blocked' } -- their entries have ids of ours too
+  for tag in ('A1B2C3D4E5F6G7H8I9sbdk'):gmatch('.') do
     local info = try('XINFO', 'STREAM', P .. (others[tag] or 'ready:' .. tag))
     if not info.err then
       if not others[tag] then found[#found + 1] = tag end
@@ -46,7 +46,7 @@ end
 local function next_id()
   if not ids_seq or ids_seq >= ids_top then reserve(16) end
   ids_seq = ids_seq + 1
-  return fmt(ids_ms) .. '-' .. fmt(ids_seq)
+  return string.format('%d-%d', ids_ms, ids_seq)
 end
 local function ensure(tag) -- a stream's group exists before its first entry does
   if not tags then reserve(16) end

@@ -1,10 +1,10 @@
 -- place: putting jobs where workers find them, and the order of keys.
 -- where rows: s scheduled (no key yet), z snoozed (key held), t retrying (key held), d:<entry> dead,
--- <tag>:<entry> re-added to ready:<tag>. No row: a fresh entry, or blocked (hash `blocked`).
+-- <tag>:<entry> re-added to ready:<tag>, b:<entry> blocked later than at enqueue. No row: a fresh entry, in ready:<n> or `blocked`.
 local function sound() -- called before the first write: a wrong type met later would leave half of it, there is no rollback
   for _, zset in ipairs({ 'scheduled', 'retrying', 'noted' }) do call('ZCARD', P .. zset) end
-  for _, hash in ipairs({ 'jobs', 'where', 'blocked', 'keys', 'flags' }) do call('HLEN', P .. hash) end
-  call('XLEN', P .. 'dead')
+  for _, hash in ipairs({ 'jobs', 'where', 'keys', 'flags' }) do call('HLEN', P .. hash) end
+  for _, stream in ipairs({ 'dead', 'blocked' }) do call('XLEN', P .. stream) end
 end
 local where_rows = {}
 local deltas = {}
@@ -19,6 +19,7 @@ local function write_rows()
 end
 local function flush() -- what the helpers below saved up; every script that uses them ends with ring()
   write_rows()
+  write_lines()
   for field, n in pairs(deltas) do call('HINCRBY', P .. 'meta', field, fmt(n)) end
   deltas = {}
 end
@@ -47,34 +48,35 @@ local function put(tag, id, env, since) -- re-add: a new entry id, which is the 
   return entry
 end
 local function handovers(keys) -- the holders of these keys have left for good: next in line each, or the key is free
-  local ids, of, free = {}, {}, {}
+  read_lines(keys)
+  local entries, ids, prios, envs, n = {}, {}, {}, {}, 0
   for _, key in ipairs(keys) do
-    local id = try('LPOP', P .. 'line:' .. key) -- its type is not looked at before: there is one for each key
-    if type(id) == 'string' then
-      ids[#ids + 1] = id
-      of[#of + 1] = key
-      of[#of + 1] = id
-    else
-      free[#free + 1] = key
+    local entry, id, prio, env = next_of(key)
+    if entry then
+      n = n + 1
+      entries[n], ids[n], prios[n], envs[n] = entry, id, prio, env
     end
   end
-  if #free > 0 then call('HDEL', P .. 'keys', unpack(free)) end
-  if #ids == 0 then return end
-  call('HSET', P .. 'keys', unpack(of))
-  reserve(#ids + 2)
-  local envs = call('HMGET', P .. 'blocked', unpack(ids))
-  call('HDEL', P .. 'blocked', unpack(ids))
-  for i, env in ipairs(envs) do put(prio_of(env), ids[i], env) end
+  write_lines()
+  if n == 0 then return end
+  call('XDEL', P .. 'blocked', unpack(entries))
+  reserve(n + 2)
+  for i = 1, n do put(prios[i], ids[i], envs[i]) end
 end
 local function hand_over(key)
   if key ~= '' then handovers({ key }) end
 end
 local function admit(id, key, prio, env) -- runnable, key not held yet: take it, or wait behind it. True when it is ready
-  if key ~= '' and call('HSETNX', P .. 'keys', key, id) == 0 then
-    call('RPUSH', P .. 'line:' .. key, id)
-    call('HSET', P .. 'blocked', id, env)
-    call('HDEL', P .. 'where', id)
-    return false
+  if key ~= '' then
+    if is_held(key) then
+      local entry = next_id()
+      call('XADD', P .. 'blocked', entry, 'j', env)
+      join(key, short(entry))
+      where_rows[#where_rows + 1] = id
+      where_rows[#where_rows + 1] = 'b:' .. entry
+      return false
+    end
+    join(key, short(id))
   end
   put(prio, id, env)
   return true

@@ -1,0 +1,123 @@
+-- line: who holds an ordering key and who waits behind it, first in, first out.
+-- `keys` has a row for each key in use: 13 bytes an id (short), first the holder's job id, then the entries of `blocked` that wait, at
+-- most ROOM of them, because a key of its own for a short line costs more than the line. Who comes later is in the list line:<key>,
+-- and a '+' at the row's end says so: nobody looks for a list that is not there. While there is one, all who come join it.
+-- A row is read once a script and written once, by write_lines. Nothing here raises at a foreign type in a list's place.
+local ROOM, WIDE = 8, 13
+local lines, moved_lines = {}, {}
+local function shorten(ms, seq) return struct.pack('>I6I7', ms, seq) end
+local function short(id) return shorten(string.match(id, '^(%d+)-(%d+)$')) end
+local function long(row, at)
+  return string.format('%d-%d', struct.unpack('>I6I7', row, at))
+end
+local function read_lines(keys) -- many at once
+  for at = 1, #keys, 200 do
+    for i, row in ipairs(call('HMGET', P .. 'keys', unpack(keys, at, math.min(at + 199, #keys)))) do
+      local key = keys[at + i - 1]
+      if not lines[key] then lines[key] = row or '' end
+    end
+  end
+end
+local function line_of(key)
+  local row = lines[key]
+  if not row then
+    row = call('HGET', P .. 'keys', key) or ''
+    lines[key] = row
+  end
+  return row
+end
+local function set_line(key, row)
+  lines[key] = row
+  moved_lines[key] = true
+end
+local function write_lines()
+  local rows, free = {}, {}
+  for key in pairs(moved_lines) do
+    local row = lines[key]
+    if row == '' then
+      free[#free + 1] = key
+    else
+      rows[#rows + 1] = key
+      rows[#rows + 1] = row
+    end
+    if #rows >= 200 then
+      call('HSET', P .. 'keys', unpack(rows))
+      rows = {}
+    end
+    if #free >= 200 then
+      call('HDEL', P .. 'keys', unpack(free))
+      free = {}
+    end
+  end
+  moved_lines = {}
+  if #rows > 0 then call('HSET', P .. 'keys', unpack(rows)) end
+  if #free > 0 then call('HDEL', P .. 'keys', unpack(free)) end
+end
+local function is_held(key) return #line_of(key) >= WIDE end -- a row of `+` alone: free, and the list can't be read now
+local function has_list(row) return #row % WIDE == 1 end
+local function join(key, one) -- short: a job id takes a free key; behind a holder, an entry of `blocked` waits
+  local row = line_of(key)
+  local listed = has_list(row)
+  if #row >= WIDE and (listed or #row >= WIDE * (1 + ROOM)) then
+    if type(try('RPUSH', P .. 'line:' .. key, one)) == 'number' then
+      if not listed then set_line(key, row .. '+') end
+      return
+    end
+  end
+  set_line(key, listed and string.sub(row, 1, -2) .. one .. '+' or row .. one)
+end
+local function refill(key) -- the next of the list, as the part of a row they are; nil when they can't be read
+  local got = try('LPOP', P .. 'line:' .. key, ROOM)
+  if not got then return '' end
+  if got.err then return nil end
+  local part = ''
+  for _, one in ipairs(got) do
+    if #one == WIDE then part = part .. one end
+  end
+  return call('LLEN', P .. 'line:' .. key) > 0 and part .. '+' or part
+end
+local function next_of(key) -- the holder has left for good: who is next holds the key. Answers its entry, id, priority and envelope
+  local row = line_of(key)
+  local rest = string.sub(row, #row >= WIDE and WIDE + 1 or 1)
+  while rest do
+    if rest == '+' then
+      rest = refill(key)
+    elseif #rest < WIDE then
+      set_line(key, '')
+      return nil
+    else
+      local entry = long(rest, 1)
+      local x = call('XRANGE', P .. 'blocked', entry, entry)[1]
+      local env = x and x[2][2] or '' -- not there: somebody deleted it by hand
+      local head, prio, id, at = string.match(env, '^(%d+;%d+;(%d);)([%d%-]*)();')
+      if id == '' then -- blocked at enqueue: its entry's id is the job's
+        set_line(key, rest)
+        return entry, entry, prio, head .. entry .. string.sub(env, at)
+      elseif id then
+        set_line(key, short(id) .. string.sub(rest, WIDE + 1))
+        return entry, id, prio, env
+      end
+      rest = string.sub(rest, WIDE + 1)
+    end
+  end
+  set_line(key, '+') -- held by nobody, and whoever holds it next will look at the list again
+  return nil
+end
+local function leave_line(key, entry)
+  local row, one = line_of(key), short(entry)
+  for at = WIDE + 1, #row - WIDE + 1, WIDE do
+    if string.sub(row, at, at + WIDE - 1) == one then return set_line(key, string.sub(row, 1, at - 1) .. string.sub(row, at + WIDE)) end
+  end
+  if has_list(row) then
+    try('LREM', P .. 'line:' .. key, 1, one)
+    if try('LLEN', P .. 'line:' .. key) == 0 then set_line(key, string.sub(row, 1, -2)) end
+  end
+end
+local function place_in_line(key, entry) -- from 1; 0 when it is none of the first thousand
+  local row, one = line_of(key), short(entry)
+  for at = WIDE + 1, #row - WIDE + 1, WIDE do
+    if string.sub(row, at, at + WIDE - 1) == one then return (at - 1) / WIDE end
+  end
+  local at = has_list(row) and try('LPOS', P .. 'line:' .. key, one, 'MAXLEN', 1000)
+  return type(at) == 'number' and at + math.max(math.floor(#row / WIDE), 1) or 0
+end
