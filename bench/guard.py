@@ -154,6 +154,18 @@ def measured() -> dict[str, float]:
     return found
 
 
+def least(tries: int = 3) -> dict[str, float]:
+    """Measure until nothing has grown, a few times at most, and take the lowest of each count: a busy neighbour makes batches
+    smaller and so some counts larger, never lower."""
+    now = measured()
+    for _ in range(tries - 1):
+        if not any(row.has_grown for row in compare(now, kept_counts())):
+            break
+        again = measured()
+        now = {name: min(value, again[name]) for name, value in now.items()}
+    return now
+
+
 def _declare(engine: Engine, name: str, *, keyed: bool) -> Handler[Payload, None]:
     queue = engine.queue(name, keep_completed=1000)
 
@@ -206,9 +218,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.guard", description="Costs of a job that no machine changes.")
     parser.add_argument("--accept", action="store_true", help="keep what is measured now")
     options = parser.parse_args()
-    now = measured()
     if options.accept:
-        accept(now)
+        accept(measured())
+    now = least()
     rows = compare(now, kept_counts())
     print("\n".join(map(str, rows)))
     if any(row.has_grown for row in rows):

@@ -32,6 +32,8 @@ from .store.redis_store import RedisStore
 
 CANCEL_GRACE = 2.0
 """Seconds a cancelled handler gets to wind up before the worker leaves without it."""
+QUEUES_A_BELL = 32
+"""Each ring sends the whole read again, and the server enters every stream of it anew: not a thousand queues for one of them."""
 LEAVE_TIMEOUT = 2.0
 """Seconds for the last calls of a stopping worker; with the server away, leases lapse by themselves."""
 
@@ -160,8 +162,8 @@ class Worker:
         self._services.append(
             Heartbeat(slots, store, worker=self.name, version=__version__, holdings=holdings, clock=clock, events=events)
         )
-        names = list(self._pools)
-        for queues in [[name] for name in names] if store.link.is_cluster else [names]:  # a cluster has them on several servers
+        names, share = list(self._pools), 1 if store.link.is_cluster else QUEUES_A_BELL  # a cluster has them on several servers
+        for queues in [names[i : i + share] for i in range(0, len(names), share)]:
             self._services.append(
                 Bell(
                     store,

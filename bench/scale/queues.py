@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.feed import Feed
 from bench.meter import between
-from bench.report import Cell, Figure, Line, Plot, Section, Table
+from bench.report import Cell, Figure, Line, Plot, Section, Table, middle
 from bench.stage import cpu_seconds
 
 from .growth import Seen, Sizes, command_table, plots, table, verdicts
-from .site import SETTLE, NewSite, Site
+from .site import SETTLE, Drained, NewSite, Site, middle_of
 
 IDLE_COMMANDS = 2.0
 """A second and queue, at most."""
@@ -21,10 +21,12 @@ REQUESTS = ("evalsha", "xread", "ping")
 ROUNDS = 3
 EACH = 100
 """Jobs of each queue where there are the most queues; fewer queues share as many in all."""
+SPREAD = ("queues", "jobs/s", "commands a job", "script calls a job", "server us a job", "worker us a job")
 TEXT = """
 One worker process with a pool of 5 for each queue. Idle: nothing waits anywhere; requests are what the worker sends,
-commands have those inside scripts in them. Drain: the same number of jobs, spread over all queues. Single jobs go to a
-queue drawn at random.
+commands have those inside scripts in them. Drain of one queue: the others have nothing to do. Drain of all: the same number
+of jobs, spread over all queues; each claims for itself, so a call brings a few jobs instead of a hundred, and no verdict is
+on that. Single jobs go to a queue drawn at random.
 """.replace("\n", " ").strip()
 
 
@@ -48,17 +50,20 @@ async def queues(sizes: Sizes, new_site: NewSite) -> Section:
     """All sizes in turn; the idle worker is looked at once, its cost being steady."""
     idle: dict[int, Idle] = {}
     seen = {count: Seen() for count in sizes.queues}
+    spread: dict[int, list[Drained]] = {count: [] for count in sizes.queues}
     for number in range(min(sizes.rounds, ROUNDS)):
         for count in sizes.queues:
             async with new_site() as site:
                 if number == 0:
                     idle[count] = await _idle(site, count, max(sizes.seconds * 2, 3.0))
                 jobs = max(sizes.jobs, EACH * max(sizes.queues))
+                await site.fill(Feed(jobs=sizes.jobs))
+                seen[count].drains.append(await site.drain(sizes.jobs, queues=count))
                 await site.fill(Feed(jobs=jobs, queues=count))
-                seen[count].drains.append(await site.drain(jobs, queues=count))
+                spread[count].append(await site.drain(jobs, queues=count))
                 if number < sizes.single_rounds:
                     seen[count].singles.append(await site.send("urgent", sizes.singles, sizes.seconds, queues=count, hold=0.0))
-    return _section(sizes, idle, seen)
+    return _section(sizes, idle, seen, spread)
 
 
 async def _idle(site: Site, count: int, seconds: float) -> Idle:
@@ -86,7 +91,9 @@ def _resident_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
 
-def _section(sizes: Sizes, idle: Mapping[int, Idle], seen: Mapping[int, Seen]) -> Section:
+def _section(
+    sizes: Sizes, idle: Mapping[int, Idle], seen: Mapping[int, Seen], spread: Mapping[int, Sequence[Drained]]
+) -> Section:
     most = max(idle)
     figures = [
         Figure(
@@ -127,10 +134,21 @@ def _section(sizes: Sizes, idle: Mapping[int, Idle], seen: Mapping[int, Seen]) -
         "Queues in one worker",
         text=TEXT,
         settings={
-            "drain": f"{max(sizes.jobs, EACH * most):,} jobs over all queues",
+            "drain of one queue": f"{sizes.jobs:,} jobs",
+            "drain of all": f"{max(sizes.jobs, EACH * most):,} jobs over all queues",
             "single jobs": f"{sizes.singles:,} over {sizes.seconds:g} s",
         },
         figures=figures,
-        tables=[Table("An idle worker", columns, rows), table("queues", seen), command_table("queues", seen)],
+        tables=[
+            Table("An idle worker", columns, rows),
+            table("queues", seen),
+            Table("Drain of all queues", SPREAD, [_spread(count, drains) for count, drains in spread.items()]),
+            command_table("queues", seen),
+        ],
         plots=[shares, *plots("queues", seen)],
     )
+
+
+def _spread(count: int, drains: Sequence[Drained]) -> tuple[Cell, ...]:
+    costs = [round(middle(middle_of(drains, name)), 3) for name in ("commands", "steps", "server_us", "worker_us")]
+    return (f"{count:,}", Figure.of_runs("", middle_of(drains, "rate")), *costs)

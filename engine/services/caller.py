@@ -20,6 +20,9 @@ from ..store.work import StepReply
 from .holdings import Holdings
 from .outage import Outage
 
+GLANCES = 6
+"""One in so many glances at an idle queue is a step, which believes nothing that was written down before."""
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -59,6 +62,7 @@ class Caller:
         self._is_gone = is_gone
         self._wire = store.link.new_wire(spec.name)
         self._number = 0
+        self._glances = 0
         self._server = ""
 
     def __repr__(self) -> str:
@@ -95,6 +99,16 @@ class Caller:
                     return Answer(reply, settles, sent_mono)
         finally:
             self._holdings.ask(queue, 0)
+
+    async def should_look(self) -> bool:
+        """Nobody rang for a while: may there be work all the same? Asked for little; now and then yes without asking."""
+        self._glances += 1
+        if self._glances % GLANCES == 0:
+            return True
+        try:
+            return await self._store.may_have_work(self._spec.name)
+        except StoreError:
+            return True  # the step that follows waits for the server and tells of the outage
 
     async def _after_trouble(self, settles: Settles) -> Settles:
         """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and

@@ -1,7 +1,7 @@
 """Holdings: every entry this process holds, over all its queues, and who may run alone.
 
 Pools write it on the event loop, the lease keeper's thread reads it: every look is one copy of one dict, which CPython does
-in one step.
+in one step. Sums are kept, not made: with a thousand queues in a process, adding up took longer than the calls did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ class Holdings:
 
     def __init__(self) -> None:
         self._by_queue: dict[str, dict[str, Claim]] = {}
+        self._counted: dict[str, int] = {}
+        self._sum = 0
         self._asking: dict[str, int] = {}
+        self._asked_in_all = 0
         self._watchers: list[Callable[[], None]] = []
         self.solo: str | None = None
         """The queue whose suspect waits or runs; the others claim nothing meanwhile."""
@@ -26,21 +29,27 @@ class Holdings:
         return f"<Holdings {self.total} solo={self.solo}>"
 
     def of(self, queue: str) -> dict[str, Claim]:
-        """Entry id -> claim of one queue; the pool's own to change."""
+        """Entry id -> claim of one queue; the pool's own to change, and to say so with `count`."""
         return self._by_queue.setdefault(queue, {})
+
+    def count(self, queue: str) -> None:
+        """What is held of this queue has changed."""
+        now = len(self._by_queue[queue])
+        self._sum += now - self._counted.get(queue, 0)
+        self._counted[queue] = now
 
     @property
     def total(self) -> int:
         """Entries held now."""
-        return sum(len(claims) for claims in self._by_queue.values())
+        return self._sum
 
     def beside(self, queue: str) -> int:
         """Entries the other queues hold or have asked for in a call under way."""
-        held = sum(len(claims) for name, claims in self._by_queue.items() if name != queue)
-        return held + sum(n for name, n in self._asking.items() if name != queue)
+        return self._sum - self._counted.get(queue, 0) + self._asked_in_all - self.asked(queue)
 
     def ask(self, queue: str, n: int) -> None:
         """A claim of up to `n` is under way (0: it ended)."""
+        self._asked_in_all += n - self.asked(queue)
         self._asking[queue] = n
 
     def asked(self, queue: str) -> int:
@@ -48,8 +57,8 @@ class Holdings:
         return self._asking.get(queue, 0)
 
     def snapshot(self) -> dict[str, list[Claim]]:
-        """All of it, safe to read from another thread."""
-        return {queue: list(claims.copy().values()) for queue, claims in self._by_queue.copy().items()}
+        """All that is held, safe to read from another thread."""
+        return {queue: list(claims.copy().values()) for queue, claims in self._by_queue.copy().items() if claims}
 
     def may_claim(self, queue: str) -> bool:
         """False while another queue's suspect waits or runs."""

@@ -30,18 +30,16 @@ from .outbox import Outbox
 from .places import Places
 from .prefetch import Prefetch
 from .pulse import Pulse
+from .rest import Rest
 from .runner import Runner
 from .settling import Settler
 from .slot import Slot
+from .turns import Turns
 
 BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
 FLUSH = 64
 """Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
-TURN = 0.01
-"""Seconds after which it does so too: handlers that never wait for anything would hold up settles, pauses and signals."""
-LOOK_AGAIN = 5.0
-"""Seconds after which an idle pool asks even though no bell rang: a lost bell delays nothing for longer."""
 
 
 class Pool:
@@ -98,8 +96,9 @@ class Pool:
         self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
         self._ready = Prefetch(clock, average=self._settler.slowest_average, give_back=self._give_back)
+        self._turns = Turns(clock)
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._wake = asyncio.Event()
+        self._sleep = Rest(clock)
         self._hungry = True
         self._running = 0
         self._epoch = ""
@@ -111,7 +110,7 @@ class Pool:
         """Jobs given back because the worker stops."""
         holdings.watch(self.look)
         if desk is not None:
-            desk.join(spec.name, spec.priority, self.concurrency, self._wake.set)
+            desk.join(spec.name, spec.priority, self.concurrency, self._sleep.wake)
 
     def __repr__(self) -> str:
         state = "stopping" if self._stopping else "paused" if self._gate.is_closed else "on duty"
@@ -132,7 +131,7 @@ class Pool:
     def look(self) -> None:
         """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
         self._hungry = True
-        self._wake.set()
+        self._sleep.wake()
 
     def tell(self, claims: Iterable[Claim], why: Told) -> None:
         """Somebody asked to cancel these, or their lease is lost: running handlers are cancelled, the others not started."""
@@ -147,7 +146,7 @@ class Pool:
         """Claim no more and give back what was not started. Running handlers go on; see `cancel_running`."""
         self._stopping = True
         self._ready.shed()
-        self._wake.set()
+        self._sleep.wake()
 
     def shut(self, is_done: bool) -> None:
         """A handler pauses the queue or closes its gate. Before the server knows (`is_done` false): start nothing more of what
@@ -163,7 +162,7 @@ class Pool:
     def abandon(self) -> None:
         """End without waiting for handlers or the server: what is held lapses with its lease."""
         self._gone = True
-        self._wake.set()
+        self._sleep.wake()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -193,14 +192,9 @@ class Pool:
                 await self._rest()
 
     async def _rest(self) -> None:
-        self._wake.clear()
-        wait = LOOK_AGAIN * (0.75 + 0.5 * self._clock.random())
-        if self._gate.until_ms > 0:
-            wait = min(wait, max(self._gate.until_ms - self.server_now_ms(), 0) / 1000 + 0.002)
-        try:
-            async with asyncio.timeout(wait):
-                await self._wake.wait()
-        except TimeoutError:
+        limit = self._gate.until_ms  # nobody rings when its time is over
+        left = max(limit - self.server_now_ms(), 0) / 1000 + 0.002 if limit > 0 else None
+        if await self._sleep.wait(left) and (limit > 0 or await self._caller.should_look()):
             self._hungry = True
 
     def _want(self) -> int:
@@ -260,6 +254,7 @@ class Pool:
             self._events.emit(DataLoss(queue=self.spec.name, what=what, at_ms=self._clock.now_ms()))
         self._epoch = reply.epoch
         claimed = self._take_in(reply, sent_mono)
+        self._holdings.count(self.spec.name)
         if claimed >= want > 0 or reply.status != "ok":
             self._hungry = True
         if self._desk is not None:
@@ -308,12 +303,12 @@ class Pool:
     # --- slots -------------------------------------------------------------------------------------------------------
 
     async def _serve(self, slot: Slot) -> None:
-        turned = self._clock.mono()
         while True:
             while (claim := self._ready.take()) is not None:
                 if claim.told == "lost":
                     continue
                 self._running += 1
+                self._turns.begin()
                 try:
                     await self._runner.run(claim, slot, self._outbox.fill, self._promise)
                 except asyncio.CancelledError:
@@ -327,15 +322,13 @@ class Pool:
                         self._running -= 1
                 if slot.is_stuck:
                     return
-                if len(self._outbox) >= FLUSH or self._clock.mono() - turned > TURN:
+                if len(self._outbox) >= FLUSH or self._turns.is_due():
                     await self._clock.sleep(0)
-                    turned = self._clock.mono()
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
                 return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
-            turned = self._clock.mono()
 
     def _give_up(self, slot: Slot) -> None:
         """Its handler did not end when its time was up and it was cancelled: settle without it."""
@@ -360,7 +353,7 @@ class Pool:
             self._report_lost(claim)
         elif event is not None and self._events.wants(type(event)):
             self._promised[claim.entry] = event
-        self._wake.set()
+        self._sleep.wake()
 
     def _fault(self, claim: Claim, error: Exception) -> None:
         """We failed around a handler. Its lease runs out: the job stalls, runs alone, and is dead at its limit."""
@@ -386,6 +379,7 @@ class Pool:
     def _let_go(self, claim: Claim) -> None:
         """It is not ours any more, and no settle will say so: the slot it was granted is free."""
         self._held.pop(claim.entry, None)
+        self._holdings.count(self.spec.name)
         self._promised.pop(claim.entry, None)
         if self._desk is not None:
             self._desk.keep(self.spec.name, self._used)

@@ -13,8 +13,9 @@ from ..events import Events, JobsPromoted
 from ..store.redis_store import RedisStore
 from .base import Service
 
-LONGEST_WAIT = 5.0
-"""Seconds. Something may become due earlier than we were told (its worker died after scheduling it): look this often."""
+LONGEST_WAIT = 30.0
+"""Seconds. What becomes due earlier than we were told rings the bell, and the step that follows tells us: this is for the case
+that all of that failed."""
 MARGIN = 0.001
 """Seconds past the due time: the server's clock must have reached it, or the look is for nothing."""
 

@@ -15,9 +15,9 @@ from .base import Service
 
 PASSES_A_LEASE = 8
 """A lost job waits its lease, and a pass more: 1.25 s with the default lease of 10 s."""
-IDLE = 0.25
-"""Leases between two passes while nothing is held anywhere: what is claimed a moment later can't run out before a whole lease.
-Under half a lease, after which the script takes the silence for an outage."""
+IDLE, IDLE_JITTER = 0.35, 0.05
+"""Leases between two passes while nothing is held anywhere, more or less: what is claimed a moment later can't run out before a
+whole lease. Under half a lease, after which the script takes the silence for an outage."""
 BITE, MOST_BITES = 40, 50
 """Entries a stream and call, which keeps the script under 2 ms; and calls a pass, so that a pass ends."""
 
@@ -78,6 +78,7 @@ class Reclaimer(Service):
         return done
 
     def next_wait(self) -> float:
-        """An eighth of a lease; longer while nothing is held."""
-        factor = 1.0 if self._cursors or self._in_grace or self._failed else IDLE * PASSES_A_LEASE
-        return super().next_wait() * factor
+        """An eighth of a lease; a third while nothing is held."""
+        if self._cursors or self._in_grace or self._failed:
+            return super().next_wait()
+        return self.period * PASSES_A_LEASE * (IDLE + IDLE_JITTER * (2 * self._clock.random() - 1))

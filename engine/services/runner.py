@@ -6,13 +6,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from ..clock import Clock
 from ..declared import HandlerSpec, QueueSpec
 from ..errors import BadPayload, StoreError, UnknownHandler
 from ..events import Event, Events, HandlerUnknown, JobStarted
 from ..job import Body, Job
 from ..masking import mask_text
-from ..outcome import MOST_REASON, Asked, Ending, Next, Release, Rules, Stopped, TimedOut, Wait, decide
+from ..outcome import MOST_REASON, Asked, Complete, Ending, Next, Release, Rules, Stopped, TimedOut, Wait, decide
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
@@ -132,7 +134,8 @@ class Runner:
             promise(claim, None)  # write nothing: another attempt owns the job
             return
         next_ = decide(job.attempt, rules, ending, self._clock.random())
-        await self._close_queue(next_)
+        if type(next_) is not Complete:
+            await self._close_queue(next_)
         if isinstance(ending, Asked):
             seconds = self._clock.mono() - claim.started_mono
         promise(claim, self._settler.settle(settles(), claim, handler, job, next_, seconds))
@@ -185,7 +188,7 @@ def rules_of(handler: HandlerSpec, body: Body) -> Rules:
 
 def organization_of(payload: Any) -> str | None:
     """The payload's organisation: `organization_id` of a struct, `organizationId` or `organization_id` of a mapping."""
-    if isinstance(payload, Mapping):
+    if not isinstance(payload, Struct) and isinstance(payload, Mapping):  # most are structs, and asking for a mapping is slow
         value = payload.get("organizationId", payload.get("organization_id"))
     else:
         value = getattr(payload, "organization_id", None)

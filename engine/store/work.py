@@ -131,10 +131,9 @@ class WorkVerbs(Verbs):
         moved, due, now = await self._run("promote", queue, limit)
         return Promoted(int(moved), int(due), int(now))
 
-    async def heartbeat(self, queue: str, worker: str, description: bytes) -> tuple[int, int]:
-        """Say that the worker lives; returns the server's now_ms and how many workers do. Redis: lua/heartbeat.lua."""
-        now, seen = await self._run("heartbeat", queue, worker, description)
-        return int(now), int(seen)
+    async def heartbeat(self, queue: str, worker: str, description: bytes) -> int:
+        """Say that the worker lives; returns the server's now_ms. Redis: lua/heartbeat.lua."""
+        return int(await self._run("heartbeat", queue, worker, description))
 
     async def leave(self, queue: str, worker: str) -> None:
         """Forget the worker: its row, its call number, and its consumer when nothing is pending for it."""
@@ -164,6 +163,14 @@ class WorkVerbs(Verbs):
             rows: Any = await self.link.call("XREVRANGE", prefix(queue) + name, "+", "-", "COUNT", 1, queue=queue)
             found[name] = text(rows[0][0]) if rows else "0-0"
         return found
+
+    async def may_have_work(self, queue: str) -> bool:
+        """False when every idle worker may sleep on: nothing became runnable since the last one looked (`rung`), and no suspect
+        waits for its turn. Reads only; cheaper than a step that finds nothing."""
+        rung, tags = await self.link.call("HMGET", prefix(queue) + "meta", "rung", "tags", queue=queue)
+        if rung == b"1" or tags is None:
+            return True
+        return b"s" in tags and int(await self.link.call("XLEN", prefix(queue) + "ready:s", queue=queue)) > 0
 
     async def last_call(self, queue: str, worker: str) -> int:
         """Number of the last step of this worker that took effect, 0 when none is known."""

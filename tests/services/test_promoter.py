@@ -60,13 +60,13 @@ async def test_it_sleeps_until_the_next_due_time_and_no_longer_than_its_limit(
 
 async def test_it_wakes_for_something_sooner_and_only_then(store: RedisStore, queue: str, fake: FakeClock) -> None:
     service = promoter(store, queue, fake)
-    service.hear(10_000, 0)
+    service.hear(100_000, 0)
     assert service._wake.is_set()
     service._wake.clear()
-    for due_ms in (10_000, 20_000):
+    for due_ms in (100_000, 200_000):
         service.hear(due_ms, 0)
         assert not service._wake.is_set()
-    service.hear(9_000, 0)
+    service.hear(90_000, 0)
     assert service._wake.is_set()
     assert service.next_wait() == LONGEST_WAIT
     service.hear(3_000, 0)

@@ -8,7 +8,7 @@ import pytest
 
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
-from tests.support.factory import HOUR, Hand, enqueue, fall_asleep, raw, read
+from tests.support.factory import HOUR, LEASE_MS, Hand, enqueue, fall_asleep, raw, read
 
 
 async def rung(store: RedisStore, queue: str) -> str:
@@ -104,23 +104,27 @@ class Hall:
 
     async def _take_in(self, hand: Hand, want: int, held: int) -> None:
         before = await rung(self._store, self._queue)
-        claims = read(self._queue, await hand.step(want, held))
+        reply = await hand.step(want, held)
+        claims = read(self._queue, reply)
         self._held += [(hand, claim) for claim in claims]
         self._asleep.pop(hand.name, None)
-        if len(claims) < want:
+        has_suspect = reply.drain or any(claim.is_suspect for claim in claims)  # it looks again by itself
+        if len(claims) < want and not has_suspect:
             self._asleep[hand.name] = before  # what its own call rings is heard too
 
     async def check(self) -> None:
-        """Somebody who can take work is awake whenever there is some."""
-        heard = await rung(self._store, self._queue)
-        if any(self._asleep.get(hand.name) != heard for hand in self._hands):
-            return  # awake: never asked, got all it asked for, or the bell rang since
+        """Somebody who can take work is awake whenever there is some; and who missed the bell would learn it at a glance."""
         waiting = 0
         for tag in (await raw(self._store, self._queue, "HGET", "meta", "tags") or b"").decode():
             if tag != "s":  # suspects wait for a process that holds nothing, which its own ends tell it
                 entries = await raw(self._store, self._queue, "XLEN", f"ready:{tag}")
                 waiting += entries - (await raw(self._store, self._queue, "XPENDING", f"ready:{tag}", "w"))[0]
-        assert waiting == 0, f"{waiting} jobs wait and everybody sleeps after: {' '.join(self.calls)}"
+        after = " ".join(self.calls)
+        assert waiting == 0 or await self._store.may_have_work(self._queue), f"{waiting} jobs wait unseen after: {after}"
+        heard = await rung(self._store, self._queue)
+        if any(self._asleep.get(hand.name) != heard for hand in self._hands):
+            return  # awake: never asked, got all it asked for, or the bell rang since
+        assert waiting == 0, f"{waiting} jobs wait and everybody sleeps after: {after}"
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -129,3 +133,19 @@ async def test_never_does_everybody_sleep_while_a_job_can_run(store: RedisStore,
     for _ in range(40):
         await hall.act()
         await hall.check()
+
+
+async def test_a_glance_tells_an_idle_queue_from_one_where_something_could_run(store: RedisStore, queue: str) -> None:
+    assert await store.may_have_work(queue), "nothing is known yet"
+    await enqueue(store, queue)
+    assert await store.may_have_work(queue)
+    (claim,) = await Hand(store, queue).claim(9)
+    assert not await store.may_have_work(queue)
+    await Hand(store, queue).lapse(claim)
+    await store.reclaim(queue, "r", LEASE_MS, 9, {}, grace=False)
+    assert await Hand(store, queue, "busy").claim(9, held=1) == []
+    assert await store.may_have_work(queue), "a suspect waits for a worker that holds nothing"
+    free = Hand(store, queue, "free")
+    assert await free.complete(*await free.claim(1)) == []
+    await fall_asleep(store, queue, "other")
+    assert not await store.may_have_work(queue)

@@ -248,7 +248,7 @@ async def test_workers_are_alive_while_their_heartbeat_is_young(store: RedisStor
             "new": 1,
         }
     )
-    now_ms, _ = await store.heartbeat(queue, "w1", beat)
+    now_ms = await store.heartbeat(queue, "w1", beat)
     await store.heartbeat(queue, "w2", b"\xc1 of another version")
     young = await store.workers(queue, now_ms)
     assert [(row.worker, row.is_alive, row.pid, row.names) for row in young] == [("w1", True, 7, ("greet",)), ("w2", True, 0, ())]

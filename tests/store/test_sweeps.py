@@ -118,7 +118,7 @@ async def test_a_worker_that_leaves_is_forgotten_at_once_unless_it_holds_somethi
     await enqueue(timed, queue)
     hand = Hand(timed, queue)
     await timed.heartbeat(queue, "w1", b"x")
-    assert (await timed.heartbeat(queue, "w2", b"x"))[1] == 2
+    await timed.heartbeat(queue, "w2", b"x")
     (claim,) = await hand.claim()
     await hand.lapse(claim)
     await timed.leave(queue, "w2")

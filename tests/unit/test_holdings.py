@@ -9,6 +9,7 @@ from tests.support.factory import claim
 def hold(holdings: Holdings, queue: str, *entries: str) -> None:
     for entry in entries:
         holdings.of(queue)[entry] = claim(queue, entry=entry)
+    holdings.count(queue)
 
 
 def test_entries_and_claims_under_way_of_the_other_queues_count_beside() -> None:
@@ -53,7 +54,8 @@ def test_everybody_looks_when_the_process_is_empty_for_a_suspect_and_when_its_tu
     holdings.take_solo("b")
     holdings.ended()
     assert looks == []  # it is not empty yet
-    holdings.of("a").clear()
+    del holdings.of("a")["1-1"]
+    holdings.count("a")
     holdings.ended()
     assert looks == ["a", "b"]
     holdings.end_solo("b")

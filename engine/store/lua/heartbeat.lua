@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  worker    ARGV[4]  its description (msgpack), '' when it leaves
--- Returns  {now_ms, workers seen in the last 15 s}
+-- Returns  now_ms
 -- Used by  RedisStore.heartbeat, RedisStore.leave
 --@use base
 local me = ARGV[3]
@@ -28,8 +28,4 @@ else
     call('HSET', P .. 'workers', me, fmt(T - 15000) .. string.match(row, ';.*$'))
   end
 end
-local seen = 0
-for _, row in ipairs(call('HVALS', P .. 'workers')) do
-  if T - tonumber(string.match(row, '^(%d+);')) < 15000 then seen = seen + 1 end
-end
-return { T, seen }
+return T

@@ -11,8 +11,8 @@
 -- Used by  RedisStore.reclaim
 --@use base ids envelope line place endings
 local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local m = call('HMGET', P .. 'meta', 'beat', 'grace', 'tags')
 if ARGV[7] == '1' then
-  local m = call('HMGET', P .. 'meta', 'beat', 'grace')
   local beat, grace = tonumber(m[1] or 0), tonumber(m[2] or 0)
   if beat > 0 and (T - beat > lease / 2 or T < beat - 1000) then -- 0: nobody ever did, so nobody was away
     grace = T + lease * 1.5
@@ -22,7 +22,7 @@ if ARGV[7] == '1' then
   if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1 } end
 end
 local pending = {} -- the streams to look at: on an idle queue none, and that is all
-for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+for tag in (m[3] or ''):gmatch('.') do
   local summary = try('XPENDING', P .. 'ready:' .. tag, 'w')
   if not summary.err and summary[1] > 0 then pending[#pending + 1] = tag end
 end

@@ -8,10 +8,3 @@ local function make_runnable(id, place) -- place s, z or t (row of `where`); the
   put(prio, id, env) -- retrying or snoozed: kept its key
   return true
 end
-local function next_due()
-  local a = call('ZRANGE', P .. 'scheduled', 0, 0, 'WITHSCORES')[2]
-  local b = call('ZRANGE', P .. 'retrying', 0, 0, 'WITHSCORES')[2]
-  a, b = tonumber(a or 0), tonumber(b or 0)
-  if a == 0 or (b > 0 and b < a) then a = b end
-  return a
-end
