@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -94,7 +95,8 @@ class Enqueuing:
         options: EnqueueOptions,
         on_progress: Callable[[int], object] | None = None,
     ) -> list[Handle[Any]]:
-        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in; it may be async.
+        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in; it may be async. The payloads
+        of the next call are taken and packed while one is under way.
 
         A payload that can't be accepted stops before its chunk is sent; chunks before it are in (the error's `done` field says
         how many jobs). Errors as `enqueue`.
@@ -103,16 +105,23 @@ class Enqueuing:
         if on_progress is not None and not callable(on_progress):
             raise BadInput(f"on_progress={shown(on_progress)} can't be called with the number of jobs that are in")
         handles: list[Handle[Any]] = []
-        async for chunk in _chunks(payloads):
-            try:
-                entries = [self._entry(spec, queue, handler, name, p, options) for p in chunk]
-            except BadInput as error:
-                error.done = len(handles)  # type: ignore[attr-defined]  # documented above; exceptions carry what they know as fields
-                raise
+
+        async def send(entries: Sequence[Entry]) -> None:
             answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
-            handles += [self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)]
+            handles.extend([self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)])
             if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
                 await waiting
+
+        async with _OneAhead(self._clock) as ahead:
+            async for chunk in _chunks(payloads):
+                try:
+                    entries = [self._entry(spec, queue, handler, name, p, options) for p in chunk]
+                except BadInput as error:
+                    await ahead.done()
+                    error.done = len(handles)  # type: ignore[attr-defined]  # documented above; exceptions carry what they know as fields
+                    raise
+                await ahead.start(send(entries))
+            await ahead.done()
         return handles
 
     def _known(self, queue: str, name: str) -> tuple[QueueSpec | None, HandlerSpec | None]:
@@ -163,6 +172,42 @@ class Enqueuing:
         if not answer.duplicate and self._events.wants(JobEnqueued):
             self._events.emit(JobEnqueued(queue=queue, id=full, name=name, delay_ms=entry.delay_ms, at_ms=self._clock.now_ms()))
         return Handle(full, answer.duplicate, self._results, handler.result_type if handler else Any)
+
+
+class _OneAhead:
+    """One call under way while the next chunk is packed: the server works meanwhile, and a bulk enqueue takes little more than
+    the longer of the two."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._call: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def start(self, call: Coroutine[Any, Any, None]) -> None:
+        """Once the last one has ended; raises what that raised, and then does not start this one."""
+        try:
+            await self.done()
+        except BaseException:
+            call.close()
+            raise
+        self._call = asyncio.get_running_loop().create_task(call)
+        await self._clock.sleep(0)  # it is sent before the next chunk is packed
+
+    async def done(self) -> None:
+        """The last one has ended; raises what it raised."""
+        call, self._call = self._call, None
+        if call is not None:
+            await call
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if self._call is not None:  # whoever gives the payloads has raised: what was sent before still gets its answer
+            if kind is asyncio.CancelledError:
+                self._call.cancel()
+            await asyncio.wait([self._call])
+            if not self._call.cancelled():
+                self._call.exception()  # theirs is the one that is told
 
 
 def _least_ms(seconds: float) -> int:

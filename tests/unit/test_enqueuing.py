@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,6 +192,49 @@ async def test_a_bad_one_among_many_stops_before_its_chunk_and_says_how_many_are
         await bench.enqueuing.enqueue_many(bench.queue, "greet", payloads, EnqueueOptions())
     assert caught.value.done == 100  # type: ignore[attr-defined]  # a field that only this error carries
     assert (await bench.store.counts(bench.queue)).enqueued == 100
+
+
+async def test_the_next_chunk_is_packed_while_the_last_one_is_under_way(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def source() -> Iterator[dict[str, str]]:
+        for n in range(250):
+            if n % 100 == 0:
+                seen.append(f"asked for {n}")
+            yield {"conversationId": f"c{n}", "messageId": f"m{n}"}
+
+    await bench.enqueuing.enqueue_many(bench.queue, "greet", source(), EnqueueOptions(), lambda n: seen.append(f"{n} are in"))
+    assert seen == ["asked for 0", "asked for 100", "100 are in", "asked for 200", "200 are in", "250 are in"]
+
+
+async def test_what_was_sent_before_its_source_raised_is_in(bench: Bench) -> None:
+    def source() -> Iterator[dict[str, str]]:
+        for n in range(100):
+            yield {"conversationId": f"c{n}", "messageId": f"m{n}"}
+        raise OSError("the file ends here")
+
+    with pytest.raises(OSError, match="the file ends here"):
+        await bench.enqueuing.enqueue_many(bench.queue, "greet", source(), EnqueueOptions())
+    assert (await bench.store.counts(bench.queue)).enqueued == 100
+
+
+async def test_a_bulk_enqueue_that_is_cancelled_leaves_nothing_running(bench: Bench) -> None:
+    under_way = asyncio.Event()
+
+    async def source() -> AsyncIterator[dict[str, str]]:
+        for n in range(101):
+            if n == 100:
+                under_way.set()
+                await asyncio.Event().wait()
+            yield {"conversationId": f"c{n}", "messageId": f"m{n}"}
+
+    before = asyncio.all_tasks()
+    call = asyncio.ensure_future(bench.enqueuing.enqueue_many(bench.queue, "greet", source(), EnqueueOptions()))
+    await under_way.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert asyncio.all_tasks() <= before
 
 
 @pytest.mark.parametrize("one", ["text", b"bytes", {"conversationId": "c"}, Message(conversation_id="c"), 5, None])
