@@ -11,6 +11,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """What `Clock.call_later` answers."""
+
+    def cancel(self) -> object:
+        """Don't call it."""
 
 
 class Clock:
@@ -31,6 +40,10 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Suspend the calling coroutine; 0 yields once."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, act: Callable[[], object]) -> Timer:
+        """Call `act` on the running loop then, unless the answer is cancelled before."""
+        return asyncio.get_running_loop().call_later(seconds, act)
 
     def random(self) -> float:
         """A float in [0, 1) for jitter; not for secrets."""

@@ -58,7 +58,7 @@ async def queues(sizes: Sizes, new_site: NewSite) -> Section:
                     idle[count] = await _idle(site, count, max(sizes.seconds * 2, 3.0))
                 jobs = max(sizes.jobs, EACH * max(sizes.queues))
                 await site.fill(Feed(jobs=sizes.jobs))
-                seen[count].drains.append(await site.drain(sizes.jobs, queues=count))
+                seen[count].drains.append(await site.drain(sizes.jobs, queues=count, busy=1))
                 await site.fill(Feed(jobs=jobs, queues=count))
                 spread[count].append(await site.drain(jobs, queues=count))
                 if number < sizes.single_rounds:

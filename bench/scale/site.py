@@ -105,18 +105,21 @@ class Site:
 
     # --- drains ------------------------------------------------------------------------------------------------------
 
-    async def drain(self, jobs: int, *, queues: int = 1, processes: int = 1, patience: float = 120.0) -> Drained:
+    async def drain(self, jobs: int, *, queues: int = 1, busy: int = 0, processes: int = 1, patience: float = 120.0) -> Drained:
         """Let workers run so many of the jobs that wait, and stop them then. What they do besides is in the cost.
 
-        Several queues or processes must have just these jobs: then all that waits is run.
+        They serve so many queues, of which the first `busy` (0: all) have jobs. Several of those, or several processes, must have
+        just these jobs: then all that waits is run.
         """
-        names = queue_names(queues)
-        counted = names if queues == 1 else []  # to ask a thousand queues would be most of what is measured
+        names = queue_names(busy or queues)
+        counted = names if len(names) == 1 else []  # to ask a thousand queues would be most of what is measured
         notes = self.stage.file("notes")
         alone = processes == 1
         await self._gate(names, closed=True)
         async with self.workers(notes=notes, jobs=jobs if alone else 0, queues=queues, processes=processes) as workers:
             pids = workers.pids
+            if queues > 1:
+                await self.clock.sleep(SETTLE + queues / 250)
             completed, cpu, before = await self._completed(counted), sum(map(cpu_seconds, pids)), self.meter.read()
             await self._gate(names, closed=False)
             if alone:

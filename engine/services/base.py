@@ -74,14 +74,11 @@ class Service(ABC):
     async def _pause(self) -> None:
         if self._stopping:
             return
-        waiting = asyncio.ensure_future(self._wake.wait())
-        pause = asyncio.ensure_future(self._clock.sleep(max(self.next_wait(), FAILED_PAUSE if self._failed else 0.0)))
+        timer = self._clock.call_later(max(self.next_wait(), FAILED_PAUSE if self._failed else 0.0), self._wake.set)
         try:
-            await asyncio.wait((waiting, pause), return_when=asyncio.FIRST_COMPLETED)
+            await self._wake.wait()
         finally:
-            for future in (waiting, pause):
-                future.cancel()
-            await asyncio.gather(waiting, pause, return_exceptions=True)
+            timer.cancel()
 
     def _tell(self, error: Exception) -> None:
         self._failed = True

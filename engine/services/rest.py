@@ -32,7 +32,7 @@ class Rest:
         self._is_overdue = False
         glance = GLANCE * (0.75 + 0.5 * self._clock.random())
         wait = glance if seconds is None else min(seconds, glance)
-        timer = asyncio.get_running_loop().call_later(wait, self._nudge)
+        timer = self._clock.call_later(wait, self._nudge)
         try:
             await self._event.wait()
         finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 
 from engine import Clock
+from engine.clock import Timer
 
 
 class FakeClock(Clock):
@@ -42,6 +44,16 @@ class FakeClock(Clock):
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._mono + seconds, next(self._order), future))
         await future
+
+    def call_later(self, seconds: float, act: Callable[[], object]) -> Timer:
+        """When `advance` has passed the end, unless cancelled."""
+        self.slept.append(seconds)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: None if done.cancelled() else act())
+        heapq.heappush(self._sleepers, (self._mono + max(seconds, 0.0), next(self._order), future))
+        if seconds <= 0:
+            future.set_result(None)
+        return future
 
     @property
     def sleeping(self) -> int:
