@@ -32,7 +32,7 @@ from .store.redis_store import RedisStore
 
 CANCEL_GRACE = 2.0
 """Seconds a cancelled handler gets to wind up before the worker leaves without it."""
-QUEUES_A_BELL = 32
+QUEUES_A_BELL = 8
 """Each ring sends the whole read again, and the server enters every stream of it anew: not a thousand queues for one of them."""
 LEAVE_TIMEOUT = 2.0
 """Seconds for the last calls of a stopping worker; with the server away, leases lapse by themselves."""
