@@ -7,6 +7,7 @@ with their attempt, leases are renewed until the last handler is gone, then the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,7 @@ class Worker:
         desk = Desk(self._slots) if self._slots else None
         for spec in self._specs:
             promoter = Promoter(spec.name, store, clock=clock, events=events)
+            reclaimer = Reclaimer(spec, store, worker=self.name, clock=clock, events=events)
             self._pools[spec.name] = Pool(
                 spec,
                 store,
@@ -152,10 +154,12 @@ class Worker:
                 concurrency=self._concurrency,
                 desk=desk,
                 on_due=promoter.hear,
+                on_busy=reclaimer.hear,
+                last_ring=functools.partial(self._last_ring, spec.name) if len(self._specs) <= QUEUES_A_BELL else str,
             )
             self._services += [
                 promoter,
-                Reclaimer(spec, store, worker=self.name, clock=clock, events=events),
+                reclaimer,
                 Sweeper(spec, store, clock=clock, events=events),
             ]
         slots = [(pool.spec, pool.concurrency) for pool in self._pools.values()]
@@ -171,10 +175,15 @@ class Worker:
                     clock=clock,
                     events=events,
                     outage=outage,
-                    on_ring=lambda queue: self._pools[queue].look(),
+                    on_ring=lambda queue: self._pools[queue].ring(),
+                    on_doubt=lambda queue: self._pools[queue].look(),
                     on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
                 )
             )
+
+    def _last_ring(self, queue: str) -> str:
+        """From which ring on an idle pool's call waits on the server. Only with few queues: each is a call that blocks there."""
+        return next(filter(None, (bell.last(queue) for bell in self._bells)), "")
 
     def _keeper(self, holdings: Holdings) -> LeaseKeeper:
         def lost(queue: str, entries: set[str]) -> None:

@@ -8,7 +8,6 @@ pool; a job costs no task and no round trip of its own. What waits in the prefet
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from ..clock import Clock
@@ -60,6 +59,8 @@ class Pool:
         concurrency: int | None = None,
         desk: Desk | None = None,
         on_due: Callable[[int, int], None] | None = None,
+        on_busy: Callable[[], None] | None = None,
+        last_ring: Callable[[], str] = str,
     ) -> None:
         self.spec = spec
         self.concurrency = concurrency or spec.concurrency
@@ -69,6 +70,7 @@ class Pool:
         self._held = holdings.of(spec.name)
         self._desk = desk
         self._on_due = on_due
+        self._on_busy = on_busy
         self._caller = Caller(
             spec,
             store,
@@ -78,11 +80,12 @@ class Pool:
             outage=outage,
             on_lost=self._drop,
             is_gone=lambda: self._gone,
+            last_ring=last_ring,
         )
-        self._settler = Settler(spec, worker, events, self.server_now_ms)
+        self._settler = Settler(spec, worker, events, self._caller.server_now_ms)
         self._runner = Runner(
             spec, store, worker=worker, clock=clock, events=events, resources=resources, settler=self._settler,
-            threads=self.concurrency, shut=self.shut, server_now_ms=self.server_now_ms,
+            threads=self.concurrency, shut=self.shut, server_now_ms=self._caller.server_now_ms,
         )  # fmt: skip
         self._places = Places(
             self.concurrency,
@@ -97,12 +100,10 @@ class Pool:
         self._promised: dict[str, Event] = {}
         self._ready = Prefetch(clock, average=self._settler.slowest_average, give_back=self._give_back)
         self._turns = Turns(clock)
-        self._idle: deque[asyncio.Future[None]] = deque()
         self._sleep = Rest(clock)
         self._hungry = True
         self._running = 0
         self._epoch = ""
-        self._clock_base = (0, 0.0)
         self._gate = Gate(spec.name, clock, events)
         self._stopping = False
         self._gone = False
@@ -110,7 +111,7 @@ class Pool:
         """Jobs given back because the worker stops."""
         holdings.watch(self.look)
         if desk is not None:
-            desk.join(spec.name, spec.priority, self.concurrency, self._sleep.wake)
+            desk.join(spec.name, spec.priority, self.concurrency, self._wake)
 
     def __repr__(self) -> str:
         state = "stopping" if self._stopping else "paused" if self._gate.is_closed else "on duty"
@@ -123,15 +124,19 @@ class Pool:
         """True when nothing is held and the last look found nothing."""
         return not self._held and not self._hungry and not len(self._outbox)
 
-    def server_now_ms(self) -> int:
-        """The server's clock as of the last reply, carried on by our monotonic clock; exact to a round trip."""
-        ms, mono = self._clock_base
-        return ms + int((self._clock.mono() - mono) * 1000) if ms else self._clock.now_ms()
-
     def look(self) -> None:
-        """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
+        """There may be work: a pause ended, a suspect's turn begins or is over."""
         self._hungry = True
+        self._wake()
+
+    def ring(self) -> None:
+        """The bell rang. A call that waits on the server hears it too, and claims."""
+        if not self._caller.has_heard():
+            self.look()
+
+    def _wake(self) -> None:
         self._sleep.wake()
+        self._caller.call_back()
 
     def tell(self, claims: Iterable[Claim], why: Told) -> None:
         """Somebody asked to cancel these, or their lease is lost: running handlers are cancelled, the others not started."""
@@ -146,7 +151,7 @@ class Pool:
         """Claim no more and give back what was not started. Running handlers go on; see `cancel_running`."""
         self._stopping = True
         self._ready.shed()
-        self._sleep.wake()
+        self._wake()
 
     def shut(self, is_done: bool) -> None:
         """A handler pauses the queue or closes its gate. Before the server knows (`is_done` false): start nothing more of what
@@ -162,7 +167,7 @@ class Pool:
     def abandon(self) -> None:
         """End without waiting for handlers or the server: what is held lapses with its lease."""
         self._gone = True
-        self._sleep.wake()
+        self._wake()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -192,10 +197,21 @@ class Pool:
                 await self._rest()
 
     async def _rest(self) -> None:
+        if self._may_wait_there():
+            want = self._places.count - self._running
+            answer = await self._caller.claim_at_bell(want, is_over=lambda: self._stopping)
+            if answer is not None:
+                self._accept(answer.reply, answer.settles, want, answer.sent_mono)
+            return
         limit = self._gate.until_ms  # nobody rings when its time is over
-        left = max(limit - self.server_now_ms(), 0) / 1000 + 0.002 if limit > 0 else None
+        left = max(limit - self._caller.server_now_ms(), 0) / 1000 + 0.002 if limit > 0 else None
         if await self._sleep.wait(left) and (limit > 0 or await self._caller.should_look()):
             self._hungry = True
+
+    def _may_wait_there(self) -> bool:
+        """True when this pool has nothing else to attend to: its next claim may wait on the server."""
+        is_busy = self._held or self._hungry or self._stopping or self._gate.is_closed or self._desk is not None
+        return not is_busy and self._holdings.solo is None and self._places.count > self._running and self._caller.can_wait
 
     def _want(self) -> int:
         """How many jobs to claim now; below 1 for none."""
@@ -236,7 +252,6 @@ class Pool:
                 self._interrupt(claim, "lost")
 
     def _accept(self, reply: StepReply, settles: Settles, want: int, sent_mono: float) -> None:
-        self._clock_base = (reply.now_ms, self._clock.mono())
         self._gate.read(reply, sent_mono)
         if self._gate.is_closed:
             self._ready.shed()
@@ -255,6 +270,8 @@ class Pool:
         self._epoch = reply.epoch
         claimed = self._take_in(reply, sent_mono)
         self._holdings.count(self.spec.name)
+        if self._on_busy is not None and claimed == len(self._held) > 0:
+            self._on_busy()
         if claimed >= want > 0 or reply.status != "ok":
             self._hungry = True
         if self._desk is not None:
@@ -262,16 +279,11 @@ class Pool:
             self._desk.keep(self.spec.name, self._used)
         if reply.drain and self._holdings.take_solo(self.spec.name):
             self._hungry = True
-        else:
-            self._end_solo()
+        elif self._holdings.solo == self.spec.name and not any(claim.is_suspect for claim in self._held.values()):
+            self._holdings.end_solo(self.spec.name)  # the suspect has ended, or another worker has taken it
         self._holdings.ended()
         if self._on_due is not None and reply.next_due_ms:
             self._on_due(reply.next_due_ms, reply.now_ms)
-
-    def _end_solo(self) -> None:
-        """The suspect has ended, or another worker has taken it: everybody may claim again."""
-        if self._holdings.solo == self.spec.name and not any(c.is_suspect for c in self._held.values()):
-            self._holdings.end_solo(self.spec.name)
 
     def _take_in(self, reply: StepReply, sent_mono: float) -> int:
         taken = 0
@@ -292,12 +304,7 @@ class Pool:
                 self._give_back(claim)
             else:
                 self._ready.put(claim)
-        to_wake = len(self._ready)
-        while to_wake and self._idle:
-            future = self._idle.popleft()
-            if not future.done():  # done: its slot was cancelled while idle, by a handler's doing, and waits with another by now
-                future.set_result(None)
-                to_wake -= 1
+        self._ready.wake()
         return taken
 
     # --- slots -------------------------------------------------------------------------------------------------------
@@ -326,16 +333,14 @@ class Pool:
                     await self._clock.sleep(0)
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
                 return
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(future)
-            await future
+            await self._ready.wait()
 
     def _give_up(self, slot: Slot) -> None:
         """Its handler did not end when its time was up and it was cancelled: settle without it."""
         claim = slot.claim
         assert claim is not None, "a slot is stuck in an attempt"
         self._running -= 1
-        stuck = HandlerStuck(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms())
+        stuck = HandlerStuck(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self._caller.server_now_ms())
         self._events.emit(stuck)
         self._runner.give_up(claim, self._outbox.fill, self._promise)
 
@@ -390,4 +395,4 @@ class Pool:
         return len(self._held) + self._holdings.asked(self.spec.name)
 
     def _report_lost(self, claim: Claim) -> None:
-        self._events.emit(LeaseLost(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self.server_now_ms()))
+        self._events.emit(LeaseLost(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self._caller.server_now_ms()))

@@ -45,6 +45,7 @@ class Prefetch:
         self._due_mono = 0.0
         self._was_late = False
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
         return f"<Prefetch {len(self._waiting)} waiting>"
@@ -72,6 +73,21 @@ class Prefetch:
             return None
         self._taken += 1
         return self._waiting.popleft()
+
+    async def wait(self) -> None:
+        """A slot has nothing to run until it is woken."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(future)
+        await future
+
+    def wake(self) -> None:
+        """Wake as many of the slots that wait as there are claims."""
+        to_wake = len(self._waiting)
+        while to_wake and self._idle:
+            future = self._idle.popleft()
+            if not future.done():  # done: its slot was cancelled while idle, by a handler's doing, and waits with another by now
+                future.set_result(None)
+                to_wake -= 1
 
     def shed(self, keep: int = 0) -> None:
         """Give back all but the first `keep`; what is lost is another worker's to settle."""

@@ -37,6 +37,7 @@ class Reclaimer(Service):
         self._cursors: dict[str, str] = {}
         self._in_grace: bool | None = None
         self._told_grace = False
+        self._passed_mono = 0.0
 
     def status(self) -> str:
         """Whether it is in its grace."""
@@ -46,6 +47,7 @@ class Reclaimer(Service):
         """Bites of each stream, going on where the last one ended, until one is not full: what a lost worker held comes back in
         one pass. Returns the sum."""
         moved = buried = 0
+        self._passed_mono = self._clock.mono()
         for _ in range(MOST_BITES):
             done = await self._store.reclaim(
                 self._spec.name,
@@ -76,6 +78,12 @@ class Reclaimer(Service):
             )
         self._in_grace = done.in_grace
         return done
+
+    def hear(self) -> None:
+        """This process held nothing and has claimed: a pass now, unless one was just made. Without it a worker that is killed a
+        moment later left a silence of an idle period, which together with its successor's start is taken for an outage."""
+        if self._clock.mono() - self._passed_mono > self.period:
+            self.wake()
 
     def next_wait(self) -> float:
         """An eighth of a lease; a third while nothing is held."""

@@ -52,13 +52,17 @@ class Wire:
             StoreUnanswered: sent, no reply. Repeat if the command is idempotent.
             StoreRefused: the server said no.
         """
+        limit = self._timeout if timeout is None else timeout
+        return await self._on_talk(lambda talk: talk.ask(args, limit))
+
+    async def _on_talk(self, ask: Callable[[Talk], Awaitable[Any]]) -> Any:
         sent = False
         try:
             talk = self._talk or await self._connect()
             if talk.is_over:  # said, not mended in silence: whoever claims must look whether the same server answers
                 raise ConnectionResetError("the connection was closed while idle")
             sent = True
-            return await talk.ask(args, self._timeout if timeout is None else timeout)
+            return await ask(talk)
         except rx.ResponseError as error:
             if code_of(error) in RECONNECT:
                 await self.drop()
@@ -95,6 +99,19 @@ class Wire:
                 raise
         await self.call("SCRIPT", "LOAD", wanted.text)
         return await self.call("EVALSHA", wanted.sha, 1, prefix, *args)
+
+    async def run_after(self, first: tuple[Any, ...], seconds: float, name: str, prefix: str, *args: Any) -> tuple[Any, Any]:
+        """Send a command that may block for so many seconds, and with it a script that runs once that has ended: no round trip
+        lies between them. Their replies; that of the first may be a ResponseError. Errors as `call`, NOSCRIPT among them."""
+        wanted = script(name)
+        then = ("EVALSHA", wanted.sha, 1, prefix, *args)
+        both: tuple[Any, Any] = await self._on_talk(lambda talk: talk.ask_both(first, then, seconds + self._timeout))
+        return both
+
+    def cut(self) -> None:
+        """End the call under way, from outside it: its caller gets `StoreUnanswered`."""
+        if self._talk is not None:
+            self._talk.close()
 
     async def drop(self) -> None:
         """Close without waiting for anything; the next call connects anew."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from engine import Clock
+import asyncio
+
+from engine import Clock, Engine
 from engine.events import Events, JobsReclaimed
+from engine.keys import prefix
 from engine.services.reclaimer import Reclaimer
 from engine.store.redis_store import RedisStore
+from engine.worker import Worker
 from tests.support.factory import LEASE_MS, Hand, Now, at_time, enqueue, spec
+from tests.support.fake_clock import FakeClock
 from tests.support.recorder import Recorder
+from tests.support.running import until
 
 
 def reclaimer(store: RedisStore, queue: str, events: Events, *, grace: bool = False, stall_limit: int = 3) -> Reclaimer:
@@ -80,3 +86,44 @@ async def test_it_looks_less_often_while_nothing_is_held_but_never_so_seldom_tha
     await Hand(store, queue).claim()
     await service.run_once()
     assert max(service.next_wait() for _ in range(200)) < lease / 6
+
+
+async def test_a_first_claim_after_a_quiet_time_makes_a_pass_and_the_next_ones_do_not(store: RedisStore, queue: str) -> None:
+    service = reclaimer(store, queue, Events(Clock()))
+    clock = service._clock = FakeClock()
+    await service.run_once()
+    clock.jump(service.period * 1.1)
+    service.hear()
+    assert service._wake.is_set()
+    service._wake.clear()
+    await service.run_once()
+    service.hear()
+    assert not service._wake.is_set()
+
+
+async def test_a_worker_that_claims_after_a_quiet_time_says_so_at_once(server_url: str, queue: str) -> None:
+    """Or, killed a moment later, it left a silence that together with its successor's start is taken for an outage."""
+    engine = Engine(server_url)
+
+    @engine.queue(queue).handler("greet")
+    async def greet(payload: int) -> None:
+        await asyncio.Event().wait()
+
+    async with engine:
+        store, worker = engine.connection.store, Worker(engine, drain_timeout=0.1)
+        running = asyncio.ensure_future(worker.run())
+
+        async def beat() -> int:
+            return int(await store.link.call("HGET", f"{prefix(queue)}meta", "beat") or 0)
+
+        try:
+            await until(beat, bool)
+            (service,) = [one for one in worker._services if isinstance(one, Reclaimer)]
+            service._passed_mono -= service.period * 2
+            await store.link.call("HSET", f"{prefix(queue)}meta", "beat", await store.now_ms() - 4000)
+            before = await beat()
+            await greet.enqueue(1)
+            await until(beat, lambda now: now > before + 3000, 1.0)
+        finally:
+            worker.stop()
+            await running

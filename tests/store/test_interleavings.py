@@ -21,6 +21,7 @@ from engine.keys import prefix
 from engine.store.claim import Claim
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
+from engine.store.settles import Settles
 from engine.store.work import StepReply
 from tests.support.factory import Hand, enqueue, raw, read, whereabouts
 
@@ -49,6 +50,7 @@ SET_UPS = [
     SetUp("replies lost", ("w1:claim? w1:again w1:complete? w1:again", "w2:claim w2:complete", "lapse")),
     SetUp("requests lost", ("w1:claim! w1:again w1:retry! w1:again", "w2:claim w2:complete", "lapse")),
     SetUp("settle and claim in one call, reply lost", ("w1:claim w1:swap? w1:again w1:complete", "w2:claim w2:swap", "lapse")),
+    SetUp("a call that waits at the bell is called back", ("w1:claim! w1:back w1:complete w1:claim", "fire1", "w2:claim", "lapse")),
     SetUp("an older copy arrives late", ("w1:claim w1:complete w1:late w1:claim", "w2:claim w2:retry", "lapse")),
     SetUp("cancel of the first", ("w1:claim w1:retry", "w2:claim w2:complete", "cancel1", "lapse", "promote"), most=700),
     SetUp("cancel of the second", ("w1:claim w1:release", "w2:claim w2:complete", "cancel2", "lapse"), most=400),
@@ -105,6 +107,8 @@ class World:
     calls: dict[str, list[tuple[int, Claim | None, str]]] = field(default_factory=dict)
     """Number, settled claim and verb of each call a worker made, for its repeats."""
     accepted: dict[str, list[str]] = field(default_factory=dict)
+    waiting: dict[str, tuple[int, int, int, Settles, bytes]] = field(default_factory=dict)
+    """Calls that were sent and have not taken effect."""
     requeued: bool = False
 
     async def act(self, call: str) -> None:
@@ -114,6 +118,8 @@ class World:
             await self._work(who, what)
         elif what.startswith("lapse"):
             await self._lapse(what.removeprefix("lapse"))
+        elif what.startswith("fire"):
+            await self._fire(f"w{what.removeprefix('fire')}")
         elif what == "promote":
             await self.store.promote(self.queue)
         else:
@@ -157,6 +163,11 @@ class World:
         if what == "late":
             await self._late(hand)
             return
+        if what == "back":  # the same number again, and nothing wanted any more
+            number, _, n_held, settles, record = hand._last
+            hand._last = (number, 0, n_held, settles, record)
+            self._take_in(who, await hand.again())
+            return
         verb, fate = what.rstrip("?!"), what[-1]
         claim = held[0] if held and verb != "claim" else None
         if claim is not None:
@@ -167,6 +178,7 @@ class World:
         want = 1 if verb in ("claim", "swap") else 0
         if fate == "!":
             hand.prepare(want, len(held))
+            self.waiting[who] = hand._last
             return
         reply = await hand.step(want, len(held) - (claim is not None))
         if fate != "?":
@@ -198,6 +210,14 @@ class World:
                 assert reply.lost == [claim.entry]
         known = {c.entry for c in self.held[who]}
         self.held[who] += [c for c in read(self.queue, reply) if c.entry not in known]
+
+    async def _fire(self, who: str) -> None:
+        """The server comes to a call that it had got and not begun; whoever sent it may have hung up."""
+        if who in self.waiting:
+            number, want, held, settles, record = self.waiting.pop(who)
+            hand = Hand(self.store, self.queue, who)
+            hand._last = (number, want, held, settles, record)
+            assert (await hand.again()).status in ("ok", "again", "stale")
 
     async def _late(self, hand: Hand) -> None:
         """A copy of the call before the last comes out of a socket's buffer."""
