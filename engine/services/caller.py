@@ -127,8 +127,8 @@ class Caller:
 
     @property
     def can_wait(self) -> bool:
-        """True when it is known which ring of the bell comes next."""
-        return self._heard != ""
+        """True when it is known which ring of the bell comes next, and there is a connection that could be cut."""
+        return self._heard != "" and self._wire.is_up
 
     async def claim_at_bell(self, want: int, *, is_over: Callable[[], bool]) -> Answer | None:
         """Claim up to `want` when the bell rings, or after half a minute; called back, answer what was claimed until then. None

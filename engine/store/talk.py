@@ -29,7 +29,7 @@ class Talk(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(protocolError=rx.InvalidResponse, replyError=rx.ResponseError, notEnoughData=_NOT_YET)
         self._waiting: asyncio.Future[Any] | None = None
-        self._first: list[Any] | None = None
+        self._said: list[Any] | None = None
         """Of two requests sent together: where the first one's reply goes."""
         writer = connection._writer
         if writer is None:
@@ -43,34 +43,28 @@ class Talk(asyncio.Protocol):
         state = "over" if self.is_over else "waiting for a reply" if self._waiting else "idle"
         return f"<Talk {state}>"
 
-    async def ask(self, args: tuple[Any, ...], timeout: float) -> Any:
+    async def ask(
+        self, args: tuple[Any, ...], timeout: float, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
+    ) -> Any:
         """Send one command, return its reply; a refusal is raised as redis-py's ResponseError, its text as the server sent it.
+
+        A command `first` is sent with it, and begun before it: its reply, or its refusal, is put into `said`.
 
         Raises:
             TimeoutError: no reply within `timeout` seconds. The talk must be closed: the reply may still come.
             ConnectionError, InvalidResponse: the connection is gone, or what came is no RESP.
         """
-        return await self._exchange(hiredis.pack_command(args), timeout)
-
-    async def ask_both(self, first: tuple[Any, ...], then: tuple[Any, ...], timeout: float) -> tuple[Any, Any]:
-        """Send two commands at once; the server begins the second when the first has ended. Their replies, a refusal of the first
-        among them; a refusal of the second is raised. Errors as `ask`."""
-        kept = self._first = []
-        try:
-            reply = await self._exchange(hiredis.pack_command(first) + hiredis.pack_command(then), timeout)
-        finally:
-            self._first = None
-        return kept[0], reply
-
-    async def _exchange(self, request: bytes, timeout: float) -> Any:
         waiting = self._waiting = self._loop.create_future()
+        self._said = said
         timer = self._loop.call_later(timeout, self._is_late, waiting, LAST_LOOK)
         try:
-            self._transport.write(request)
+            request = hiredis.pack_command(args)
+            self._transport.write(request if first is None else hiredis.pack_command(first) + request)
             reply = await waiting
         finally:
             timer.cancel()
-            self._waiting = None
+            self._waiting = self._said = None
+            del waiting  # its error's traceback leads here: a ring
         if isinstance(reply, rx.ResponseError):
             raise reply
         return reply
@@ -99,8 +93,8 @@ class Talk(asyncio.Protocol):
     def _answer(self, reply: Any) -> None:
         if self._waiting is None:
             self.close()  # a reply to nothing: whatever comes next would be read as somebody else's
-        elif self._first is not None and not self._first:
-            self._first.append(reply)
+        elif self._said is not None and not self._said:
+            self._said.append(reply)
         elif not self._waiting.done():
             self._waiting.set_result(reply)
 

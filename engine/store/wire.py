@@ -44,25 +44,24 @@ class Wire:
         """True when a call needs no connection first."""
         return self._talk is not None and not self._talk.is_over
 
-    async def call(self, *args: Any, timeout: float | None = None) -> Any:
-        """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own.
+    async def call(
+        self, *args: Any, timeout: float | None = None, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
+    ) -> Any:
+        """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own. `first`, `said`: a
+        command that is sent with it and begun before it, and where its reply goes, or its ResponseError.
 
         Raises:
             StoreUnreachable: nothing was sent. Repeat.
             StoreUnanswered: sent, no reply. Repeat if the command is idempotent.
             StoreRefused: the server said no.
         """
-        limit = self._timeout if timeout is None else timeout
-        return await self._on_talk(lambda talk: talk.ask(args, limit))
-
-    async def _on_talk(self, ask: Callable[[Talk], Awaitable[Any]]) -> Any:
         sent = False
         try:
             talk = self._talk or await self._connect()
             if talk.is_over:  # said, not mended in silence: whoever claims must look whether the same server answers
                 raise ConnectionResetError("the connection was closed while idle")
             sent = True
-            return await ask(talk)
+            return await talk.ask(args, self._timeout if timeout is None else timeout, first, said)
         except rx.ResponseError as error:
             if code_of(error) in RECONNECT:
                 await self.drop()
@@ -103,10 +102,10 @@ class Wire:
     async def run_after(self, first: tuple[Any, ...], seconds: float, name: str, prefix: str, *args: Any) -> tuple[Any, Any]:
         """Send a command that may block for so many seconds, and with it a script that runs once that has ended: no round trip
         lies between them. Their replies; that of the first may be a ResponseError. Errors as `call`, NOSCRIPT among them."""
-        wanted = script(name)
-        then = ("EVALSHA", wanted.sha, 1, prefix, *args)
-        both: tuple[Any, Any] = await self._on_talk(lambda talk: talk.ask_both(first, then, seconds + self._timeout))
-        return both
+        said: list[Any] = []
+        limit = seconds + self._timeout
+        reply = await self.call("EVALSHA", script(name).sha, 1, prefix, *args, timeout=limit, first=first, said=said)
+        return said[0], reply
 
     def cut(self) -> None:
         """End the call under way, from outside it: its caller gets `StoreUnanswered`."""
