@@ -67,6 +67,7 @@ class Worker:
         self._hurry = asyncio.Event()
         self._pools: dict[str, Pool] = {}
         self._services: list[Service] = []
+        self._promoters: dict[str, Promoter] = {}
 
     def __repr__(self) -> str:
         return f"<Worker {self.name} {list(self._pools.values())}>"
@@ -157,6 +158,7 @@ class Worker:
                 on_busy=reclaimer.hear,
                 last_ring=functools.partial(self._last_ring, spec.name) if len(self._specs) <= QUEUES_A_BELL else str,
             )
+            self._promoters[spec.name] = promoter
             self._services += [
                 promoter,
                 reclaimer,
@@ -175,11 +177,15 @@ class Worker:
                     clock=clock,
                     events=events,
                     outage=outage,
-                    on_ring=lambda queue: self._pools[queue].ring(),
+                    on_ring=self._rung,
                     on_doubt=lambda queue: self._pools[queue].look(),
                     on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
                 )
             )
+
+    def _rung(self, queue: str) -> None:
+        if not self._pools[queue].ring():
+            self._promoters[queue].look()
 
     def _last_ring(self, queue: str) -> str:
         """From which ring on an idle pool's call waits on the server. Only with few queues: each is a call that blocks there."""

@@ -129,10 +129,11 @@ class Pool:
         self._hungry = True
         self._wake()
 
-    def ring(self) -> None:
-        """The bell rang. A call that waits on the server hears it too, and claims."""
+    def ring(self) -> bool:
+        """The bell rang. A call that waits on the server hears it too. False when no slot is free: no claim follows soon."""
         if not self._caller.has_heard():
             self.look()
+        return self._running < self._places.count
 
     def _wake(self) -> None:
         self._sleep.wake()

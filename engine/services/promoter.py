@@ -13,9 +13,9 @@ from ..events import Events, JobsPromoted
 from ..store.redis_store import RedisStore
 from .base import Service
 
-LONGEST_WAIT = 30.0
-"""Seconds. What becomes due earlier than we were told rings the bell, and the step that follows tells us: this is for the case
-that all of that failed."""
+LONGEST_WAIT = 15.0
+"""Seconds. What becomes due earlier than we were told rings the bell, and the step that follows tells us, or `look` where none
+follows: this is for the case that all of that failed."""
 MARGIN = 0.001
 """Seconds past the due time: the server's clock must have reached it, or the look is for nothing."""
 
@@ -49,6 +49,11 @@ class Promoter(Service):
         if self._due_mono is None or due < self._due_mono - MARGIN:
             self._due_mono = due
             self.wake()
+
+    def look(self) -> None:
+        """The bell rang, and no step will follow soon that could say what is due: ask for ourselves."""
+        self._due_mono = self._clock.mono()
+        self.wake()
 
     async def run_once(self) -> Promotion:
         """Promote all that is due now, in bites."""

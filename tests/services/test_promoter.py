@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from engine import Clock, StoreUnreachable
+from engine import Clock, Engine, StoreUnreachable
 from engine.events import Events, JobsPromoted
 from engine.services.promoter import LONGEST_WAIT, MARGIN, Promoter
 from engine.store.redis_store import RedisStore
 from engine.store.work import Promoted
+from engine.worker import Worker
 from tests.support.factory import HOUR, Now, at_time, enqueue
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.recorder import Recorder
+from tests.support.running import until
 
 
 @pytest.fixture
@@ -141,3 +143,28 @@ async def test_a_running_promoter_moves_a_job_at_its_time(store: RedisStore, que
         assert await store.now_ms() >= int(due)
         service.stop()
         await task
+
+
+async def test_a_delayed_job_is_promoted_on_time_although_every_slot_is_busy_and_no_step_tells_of_it(
+    server_url: str, queue: str
+) -> None:
+    engine, running, release = Engine(server_url), asyncio.Event(), asyncio.Event()
+
+    @engine.queue(queue, concurrency=1).handler("greet")
+    async def greet(payload: int) -> None:
+        running.set()
+        await release.wait()
+
+    async with engine:
+        worker = Worker(engine)
+        work = asyncio.ensure_future(worker.run())
+        try:
+            await greet.enqueue(1)
+            await asyncio.wait_for(running.wait(), 5)
+            await greet.enqueue(2, delay=0.3, priority=1)
+            await until(lambda: engine.client.counts(queue), lambda counts: counts.scheduled == 0, 3.0)
+            assert (await engine.client.counts(queue)).waiting == 1
+        finally:
+            release.set()
+            worker.stop()
+            await work

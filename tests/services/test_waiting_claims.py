@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from engine.services.pool import Pool
 from engine.services.pulse import Pulse
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, enqueue, reclaim, spec, states
+from tests.support.factory import Hand, body, enqueue, handler, reclaim, spec, states
 from tests.support.faults import Proxy, calls
 from tests.support.recorder import Recorder
 from tests.support.running import until
@@ -45,7 +45,7 @@ class Process:
             clock=self.clock,
             events=self.events,
             outage=outage,
-            on_ring=lambda queue: self.pools[queue].ring(),
+            on_ring=self._rung,
             on_doubt=lambda queue: self.pools[queue].look(),
             on_cancel=lambda queue, job_id: None,
         )
@@ -63,6 +63,9 @@ class Process:
             pulse=self.pulse,
             last_ring=lambda: self.bell.last(queue),
         )
+
+    def _rung(self, queue: str) -> None:
+        self.pools[queue].ring()
 
     @property
     def waiting(self) -> int:
@@ -165,6 +168,31 @@ async def test_a_suspect_of_another_queue_need_not_wait_for_a_call_that_waits(st
         await process.recorder.next(JobCompleted, id=f"{other}/{ids[0]}")
         await process.quiet(2)
     assert process.holdings.solo is None
+
+
+async def test_a_suspect_waits_until_the_other_queues_jobs_have_ended(store: RedisStore, queue: str) -> None:
+    other, started = f"{queue}-other", asyncio.Event()
+
+    async def run(payload: int) -> None:
+        if payload == 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(started.wait(), 0.5)  # what a suspect would need to start beside this
+        else:
+            started.set()
+
+    await enqueue(store, other, data=body(payload=1))
+    gone = Hand(store, other, "gone")
+    await gone.lapse(*await gone.claim())
+    await reclaim(store, other)
+    await store.pause(other, "until the other one runs", 0)
+    async with running(Process(store, queue, other, handlers=(handler(run),)), waiting=1) as process:
+        (first,) = await enqueue(store, queue, data=body(payload=0))
+        await process.recorder.next(JobStarted)
+        await store.resume(other)
+        await process.recorder.next(JobCompleted, id=f"{queue}/{first}")
+        assert not started.is_set()
+        await process.recorder.next(JobCompleted)
+    assert started.is_set()
 
 
 async def test_a_reply_that_is_lost_costs_nothing_and_repeats_nothing(server_url: str, store: RedisStore, queue: str) -> None:
