@@ -94,6 +94,15 @@ class Meter:
         """Any command."""
         return self._redis.execute_command(*command)
 
+    def requests(self, seconds: float) -> int:
+        """Commands that clients send in so many seconds, those that scripts call left out: the server tells of each. Blocks."""
+        deadline, found = self._clock.mono() + seconds, 0
+        with self._redis.monitor() as told:
+            while (left := deadline - self._clock.mono()) > 0:
+                if told.connection.can_read(timeout=min(left, 0.1)):
+                    found += told.next_command()["client_type"] != "lua"
+        return found
+
     # --- by script ---------------------------------------------------------------------------------------------------
 
     def watch_scripts(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,12 @@ from .site import SETTLE, Drained, NewSite, Site, middle_of
 
 IDLE_COMMANDS = 2.0
 """A second and queue, at most."""
-REQUESTS = ("evalsha", "xread", "ping")
-"""What an idle worker sends; all other commands of that time are called by its scripts."""
 ROUNDS = 3
 EACH = 100
 """Jobs of each queue where there are the most queues; fewer queues share as many in all."""
 SPREAD = ("queues", "jobs/s", "commands a job", "script calls a job", "server us a job", "worker us a job")
 TEXT = """
-One worker process with a pool of 5 for each queue. Idle: nothing waits anywhere; requests are what the worker sends,
+One worker process with a pool of 5 for each queue. Idle: nothing waits anywhere; requests are what the worker sends (by MONITOR),
 commands have those inside scripts in them. Drain of one queue: the others have nothing to do. Drain of all: the same number
 of jobs, spread over all queues; each claims for itself, so a call brings a few jobs instead of a hundred, and no verdict is
 on that. Single jobs go to a queue drawn at random.
@@ -75,12 +74,13 @@ async def _idle(site: Site, count: int, seconds: float) -> Idle:
         before, cpu = site.meter.read(), cpu_seconds(pid)
         await site.clock.sleep(seconds)
         cost = between(before, site.meter.read())
+        worker_share = (cpu_seconds(pid) - cpu) / cost.seconds
         return Idle(
             ready_s=ready,
-            requests=sum(cost.calls.get(name, 0) for name in REQUESTS) / cost.seconds,
+            requests=await asyncio.to_thread(site.meter.requests, seconds) / seconds,
             commands=cost.commands / cost.seconds,
             server_share=cost.busy,
-            worker_share=(cpu_seconds(pid) - cpu) / cost.seconds,
+            worker_share=worker_share,
             worker_mb=_resident_mb(pid),
             server_bytes=(site.meter.read().memory - empty.memory) / count,
         )
