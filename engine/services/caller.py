@@ -146,11 +146,12 @@ class Caller:
             self._waits = False
             if self._is_gone():
                 return None
-            if not self._is_called_back:
-                await self._outage.wait(error, 1)
-            # whether it took effect is not known: the same number again is answered with what it claimed, or claims nothing
+            # whether it took effect is not known: the same number again is answered with what it claimed, if it did
             self._heard = ""
-            return await self._deliver(Settles(), 0, tries=0 if self._is_called_back else 1, is_over=is_over)
+            if self._is_called_back:
+                return await self._deliver(Settles(), 0, is_over=is_over)
+            await self._outage.wait(error, 1)  # a ring may have been lost with the connection, so it still wants its jobs
+            return await self._deliver(Settles(), want, tries=1, is_over=is_over)
         finally:
             self._waits = False
             self._holdings.ask(queue, 0)
@@ -170,10 +171,10 @@ class Caller:
 
     def has_heard(self) -> bool:
         """The bell rang for this process: true when a call that waits on the server hears it too, or one that did has claimed.
-        One that is not back in a moment has a dead connection, and is called back."""
+        One that is not back in a moment has a dead connection, which is cut."""
         if self._waits:
             number = self._number
-            self._clock.call_later(OVERDUE, lambda: self.call_back() if number == self._number else None)
+            self._clock.call_later(OVERDUE, lambda: self._wire.cut() if self._waits and number == self._number else None)
             return True
         ring = self._last_ring()
         return bool(self._heard and ring) and id_order(ring) <= id_order(self._heard)
