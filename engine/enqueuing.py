@@ -12,7 +12,7 @@ import msgspec
 
 from .clock import Clock
 from .declared import DAY_MS, HandlerSpec, QueueSpec
-from .errors import BadInput, BadPayload, PayloadTooLarge
+from .errors import BadInput, BadPayload, EnqueueUnknown, PayloadTooLarge
 from .events import Events, JobEnqueued
 from .job import Body, encode_payload, pack_body
 from .keys import check_job_name, check_queue, shown
@@ -84,7 +84,10 @@ class Enqueuing:
         """
         spec, handler = self._known(queue, name)
         entry = self._entry(spec, queue, handler, name, payload, options)
-        answers = await self._producer.add(queue, [entry], max_waiting=spec.max_waiting if spec else 0)
+        try:
+            answers = await self._producer.add(queue, [entry], max_waiting=spec.max_waiting if spec else 0)
+        except EnqueueUnknown as unknown:
+            raise unknown.answering(lambda answers: self._handle(queue, name, answers[0], handler, entry)) from unknown
         return self._handle(queue, name, answers[0], handler, entry)
 
     async def enqueue_many(
@@ -107,8 +110,15 @@ class Enqueuing:
         handles: list[Handle[Any]] = []
 
         async def send(entries: Sequence[Entry]) -> None:
-            answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
-            handles.extend([self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)])
+            def made(answers: Sequence[Enqueued]) -> list[Handle[Any]]:
+                return [self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)]
+
+            try:
+                answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
+            except EnqueueUnknown as unknown:
+                before = list(handles)
+                raise unknown.answering(lambda answers: [*before, *made(answers)]) from unknown
+            handles.extend(made(answers))
             if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
                 await waiting
 

@@ -6,7 +6,7 @@ value and the way out. Outcomes a handler chooses (`Retry`, `Snooze`, ...) are n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,14 +78,25 @@ class StoreUnanswered(StoreError):
 class EnqueueUnknown(StoreUnanswered):
     """An enqueue got no answer before its deadline: the jobs may or may not be in the queue.
 
-    `await error.repeat()` sends the very same numbered request again and returns what `enqueue` would have returned;
-    it takes effect once, however often it is repeated (within the hour for which the server remembers the number).
+    `await error.repeat()` sends the very same numbered request again and returns what `enqueue` would have returned: the
+    handle; of `enqueue_many` the handles of all payloads that were sent so far, those before this call included (go on with
+    the payloads behind them). It takes effect once, however often it is repeated (within the hour for which the server
+    remembers the number), and raises a StoreError while there is no answer.
     Calling `enqueue` afresh may add a second job, unless the job has a `dedup_key`.
     """
 
     def __init__(self, message: str, *, repeat: Callable[[], Awaitable[object]]) -> None:
         super().__init__(message)
         self.repeat = repeat
+
+    def answering(self, read: Callable[[Any], object]) -> EnqueueUnknown:
+        """The same for one caller: its `repeat` answers what `read` makes of this one's answer."""
+        asked = self.repeat
+
+        async def repeat() -> object:
+            return read(await asked())
+
+        return EnqueueUnknown(str(self), repeat=repeat)
 
 
 class StoreRefused(StoreError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from .clock import Clock
 from .errors import EngineClosed, EnqueueUnknown, StoreError, StoreRefused, StoreUnanswered
@@ -107,9 +108,9 @@ class Producer:
                     if len(batch) > 1 and isinstance(error, StoreRefused) and error.code == "FULL":
                         await self._one_by_one(lane, batch)  # some may fit alone
                         continue
-                    for _, future in batch:
+                    for at, (entries, future) in zip(_beginnings(batch), batch, strict=True):
                         if not future.done():
-                            future.set_exception(error)
+                            future.set_exception(_of_one(error, at, len(entries)))
                     continue
                 for entries, future in batch:
                     mine, answers = answers[: len(entries)], answers[len(entries) :]
@@ -173,6 +174,16 @@ class Producer:
         except StoreRefused as error:
             _tell_full(lane.queue, error)
             raise
+
+
+def _beginnings(batch: Sequence[_Waiting]) -> list[int]:
+    """Where each caller's entries begin among those of the call they share."""
+    return [0, *accumulate(len(entries) for entries, _ in batch)][:-1]
+
+
+def _of_one(error: Exception, at: int, count: int) -> Exception:
+    """What one of several callers is told: of an unknown outcome, `repeat` gives it the answers to its own entries."""
+    return error.answering(lambda answers: answers[at : at + count]) if isinstance(error, EnqueueUnknown) else error
 
 
 def _tell_full(queue: str, error: StoreError) -> None:

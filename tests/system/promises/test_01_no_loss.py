@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import EnqueueUnknown, State
+from engine import EnqueueUnknown, Handle, State
 from tests.support.faults import Proxy, calls
 from tests.support.worker_main import Config, Die, Script
 
@@ -67,7 +67,10 @@ async def test_an_enqueue_without_an_answer_says_so_and_may_be_repeated(config: 
         with pytest.raises(EnqueueUnknown) as unknown:
             await crew.job("ok", n=2)
         proxy.heal()
-        assert await unknown.value.repeat() == await unknown.value.repeat()
+        told, again = await unknown.value.repeat(), await unknown.value.repeat()
+        assert isinstance(told, list)  # `crew.job` enqueues a list of one
+        assert isinstance(again, list)
+        assert [handle.id for handle in told] == [handle.id for handle in again]
         await crew.job("ok", n=3)
         counts = await crew.counts()
         assert counts.enqueued == counts.waiting == 3
@@ -105,3 +108,22 @@ async def test_workers_go_on_after_a_killed_server_is_back(own_crew: Crew, own_s
         own_server.start()
     await crew.all_ended()
     await assert_each_ended_once(crew, [handle.id for handle in handles])
+
+
+async def test_each_of_several_callers_is_told_of_its_own_job_when_it_repeats(config: Config) -> None:
+    """They go together in one call, and share its unknown outcome."""
+    hasty = {"socket_timeout": 0.2, "enqueue_timeout": 0.5}
+    async with Proxy(config.url) as proxy, Crew(msgspec.structs.replace(config, url=proxy.url, **hasty)) as crew:
+        await crew.job("ok", n=1)
+        cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+        asked = [crew.do.enqueue(Script(n=n)) for n in (2, 3)] + [crew.do.enqueue_many([Script(n=4), Script(n=5)])]
+        unknown = [one for one in await asyncio.gather(*asked, return_exceptions=True) if isinstance(one, EnqueueUnknown)]
+        cut.times = 0
+        told: list[Any] = [await one.repeat() for one in unknown]
+        second, third, more = told
+        ids = [handle.id for handle in (second, third, *more)]
+        assert all(isinstance(handle, Handle) for handle in (second, third, *more))
+        await crew.start(url=config.url)
+        await crew.all_ended()
+        started = {line.n: line.job for line in crew.journal.starts()}
+        assert ids == [started[n] for n in (2, 3, 4, 5)]
