@@ -169,7 +169,14 @@ class Engine:
             self._connection = connection = Connection(settings, url=self._url, clock=self.clock)
             store = await connection.open()
             name = f"{platform.node()}:{os.getpid()}:{int(self.clock.random() * 2**40):x}"
-            self._producer = Producer(store, name=name, clock=self.clock, timeout=settings.enqueue_timeout)
+            self._producer = Producer(
+                store,
+                name=name,
+                clock=self.clock,
+                timeout=settings.enqueue_timeout,
+                replicas=connection.replicas,
+                events=self.events,
+            )
             self._results = Results(store, self.clock)
             self._enqueuing = Enqueuing(
                 self._producer, self._results, self.queues, clock=self.clock, events=self.events, max_payload=settings.max_payload

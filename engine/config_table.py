@@ -49,7 +49,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENGINE_APP", "app", "text", "The application, `module:attribute`", pattern=_APP, example="handlers:engine"),
     Setting("ENGINE_LEASE", "lease", "duration", "How long a worker may be silent before its jobs are given to others", low=1, high=3600),
     Setting("ENGINE_DRAIN_TIMEOUT", "drain_timeout", "duration", "How long a stopping worker lets running jobs finish", low=0, high=86_400),
-    Setting("ENGINE_DURABILITY", "durability", "choice", "Least the server must promise; start is refused on less",
+    Setting("ENGINE_DURABILITY", "durability", "choice", "Least the server must promise; start is refused on less. With `replicated`, each enqueue also waits until a replica has it",
             choices=("memory", "process", "disk", "replicated")),
     Setting("ENGINE_MAX_PAYLOAD", "max_payload", "size", "Largest encoded payload of a job", low=1024, high=64 * 1024**2),
     Setting("ENGINE_DATA_DIR", "data_dir", "path", "Where the embedded server keeps its data and its socket"),

@@ -11,7 +11,7 @@ from .embedded import EmbeddedServer
 from .errors import StoreUnsuitable
 from .store.link import Link
 from .store.redis_store import RedisStore
-from .store.server import DURABILITIES, ServerInfo
+from .store.server import ServerInfo
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 """Older servers lack script flags and stream commands that the engine's scripts use."""
@@ -61,6 +61,13 @@ class Connection:
         return store
 
     @property
+    def replicas(self) -> int:
+        """How many replicas must have a job before its enqueue counts: as many as the server wants for its writes, when
+        ENGINE_DURABILITY is `replicated`, else 0."""
+        info = self.info
+        return (info.min_replicas_to_write or 0) if info is not None and self._settings.durability == "replicated" else 0
+
+    @property
     def store(self) -> RedisStore:
         """The open store."""
         assert self._store is not None, "Connection.open comes first"
@@ -102,7 +109,7 @@ class Connection:
                 f"{where} is a read-only replica: name the primary in REDIS_URL, or use redis+sentinel://", code="READONLY"
             )
         asked = self._settings.durability
-        if asked is not None and DURABILITIES.index(info.durability) < DURABILITIES.index(asked):
+        if asked is not None and not info.carries(asked):
             raise StoreUnsuitable(
                 f"{where} has durability class {info.durability!r}, but ENGINE_DURABILITY asks for {asked!r}: "
                 "engine doctor says what to set on the server",

@@ -150,7 +150,7 @@ class Swept(Event, frozen=True, kw_only=True, tag="swept"):
 
 
 class DataLoss(Event, frozen=True, kw_only=True, tag="data.loss"):
-    """The server no longer has what it had acknowledged; `what` says how that was seen."""
+    """What the server had acknowledged is gone: flushed, removed, or taken back by a failover; `what` says how that was seen."""
 
     queue: str
     what: str

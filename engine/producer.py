@@ -13,12 +13,16 @@ from itertools import accumulate
 
 from .clock import Clock
 from .errors import EngineClosed, EnqueueUnknown, StoreError, StoreRefused, StoreUnanswered
+from .events import DataLoss, Events
 from .store.producing import Enqueued, Entry
 from .store.redis_store import RedisStore
 from .store.translate import is_passing
 
 CHUNK = 100
 """Entries a call: more would make the script run over 2 ms."""
+
+REMEMBERED = 1800.0
+"""Seconds for which the server surely remembers a producer's last call; it forgets it after an hour of silence."""
 
 REGISTER_AGAIN = 60.0
 """Seconds. The server may have been flushed since the queue was made findable for those who do not declare it."""
@@ -36,6 +40,10 @@ class _Lane:
     max_waiting: int
     number: int = 0
     is_busy: bool = False
+    answered: int = 0
+    """Number of the last call that was answered, under which name, and when it was sent."""
+    answered_as: str = ""
+    answered_mono: float = 0.0
     registered_mono: float | None = None
     waiting: list[_Waiting] = field(default_factory=list)
     driver: asyncio.Task[None] | None = None
@@ -44,8 +52,13 @@ class _Lane:
 class Producer:
     """One a process."""
 
-    def __init__(self, store: RedisStore, *, name: str, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self, store: RedisStore, *, name: str, clock: Clock, timeout: float, replicas: int = 0, events: Events | None = None
+    ) -> None:
+        """`replicas`: how many must have a job before its enqueue is answered (ENGINE_DURABILITY=replicated)."""
         self._store = store
+        self._replicas = replicas
+        self._events = events
         self._name = name
         self._clock = clock
         self._timeout = timeout
@@ -63,7 +76,7 @@ class Producer:
             StoreFull: server at maxmemory, nothing added.
             StoreRefused: code FULL, the queue has its most waiting jobs.
             StoreUnreachable: nothing was sent within the time limit. Repeat.
-            EnqueueUnknown: no answer within the time limit; `await error.repeat()` asks again.
+            EnqueueUnknown: no answer within the time limit, or too few replicas have it; `await error.repeat()` asks again.
         """
         if self._closed:
             raise EngineClosed("the engine is closed: enqueue inside `async with engine`")
@@ -139,12 +152,15 @@ class Producer:
         known = lane.registered_mono is not None and began - lane.registered_mono <= REGISTER_AGAIN
         if known and self._timeout >= link.timeout and link.is_up(lane.queue):
             try:  # almost always answered at once: patience, and its timers, are for when it is not
-                return await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.max_waiting)
+                added = await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.max_waiting, self._replicas)
             except StoreError as error:
                 if not is_passing(error):
                     _tell_full(lane.queue, error)
                     raise
                 unanswered = isinstance(error, StoreUnanswered)
+            else:
+                lane.answered, lane.answered_as, lane.answered_mono = lane.number, lane.name, began
+                return added
         return await self._send_patiently(lane, entries, self._timeout - (self._clock.mono() - began), unanswered)
 
     async def _send_patiently(self, lane: _Lane, entries: Sequence[Entry], seconds: float, unanswered: bool) -> list[Enqueued]:
@@ -155,7 +171,12 @@ class Producer:
             if lane.registered_mono is None or now - lane.registered_mono > REGISTER_AGAIN:
                 await self._store.register_queue(lane.queue, self._clock.now_ms())
                 lane.registered_mono = now
-            return await self._store.enqueue(lane.queue, name, number, entries, lane.max_waiting)
+            answered, may_know = lane.answered, now - lane.answered_mono < REMEMBERED
+            last = await self._store.last_enqueue(lane.queue, lane.answered_as) if answered and may_know else answered
+            added = await self._store.enqueue(lane.queue, name, number, entries, lane.max_waiting, self._replicas)
+            lane.answered, lane.answered_as, lane.answered_mono = number, name, now
+            self._tell_loss(lane.queue, answered - last)
+            return added
 
         async def repeat() -> list[Enqueued]:
             return await self._store.link.patient(once, timeout=self._timeout)
@@ -165,15 +186,22 @@ class Producer:
         except StoreUnanswered as error:
             # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name
             self._renamed += 1
+            confirmed = f", confirmed by {self._replicas} of its replicas," if self._replicas else ""
             lane.name, lane.number = f"{self._name}.{self._renamed}", 0
             raise EnqueueUnknown(
-                f"no answer to enqueue on {lane.queue!r} within {self._timeout:g} s: it may have happened. "
+                f"no answer to enqueue on {lane.queue!r}{confirmed} within {self._timeout:g} s: it may have happened. "
                 "Await repeat() of this error to find out; it takes effect once",
                 repeat=repeat,
             ) from error
         except StoreRefused as error:
             _tell_full(lane.queue, error)
             raise
+
+    def _tell_loss(self, queue: str, calls: int) -> None:
+        """After trouble another server answered, or the same one after a restart, and does not know what was acknowledged."""
+        if self._events is not None and calls > 0:
+            gone = f"{calls} acknowledged enqueue calls of this process are gone: a failover or a restart took them back"
+            self._events.emit(DataLoss(queue=queue, what=gone, at_ms=self._clock.now_ms()))
 
 
 def _beginnings(batch: Sequence[_Waiting]) -> list[int]:

@@ -96,7 +96,8 @@ def _durability(info: ServerInfo) -> Finding:
     survives = {
         "process": "survives kill -9, a power loss costs up to 2 s",
         "disk": "survives a power loss",
-        "replicated": "survives the loss of the machine",
+        "replicated": f"survives the loss of the machine, but for the last {info.lag_seconds + 1} s of acknowledgements "
+        "(none with ENGINE_DURABILITY=replicated, which waits for a replica)",
     }[info.durability]
     guess = " (it would not say its appendfsync, everysec is assumed)" if info.is_aof_on and info.appendfsync is None else ""
     return _server("ok", f"durability class {info.durability}: {survives}{guess}")

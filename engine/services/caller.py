@@ -14,6 +14,7 @@ import msgspec
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import StoreError
+from ..events import DataLoss, Events
 from ..store.redis_store import RedisStore
 from ..store.rows import id_order
 from ..store.settles import Settles
@@ -54,6 +55,7 @@ class Caller:
         clock: Clock,
         holdings: Holdings,
         outage: Outage,
+        events: Events,
         on_lost: Callable[[set[str]], None],
         is_gone: Callable[[], bool],
         last_ring: Callable[[], str] = str,
@@ -65,17 +67,18 @@ class Caller:
         self._holdings = holdings
         self._held = holdings.of(spec.name)
         self._outage = outage
+        self._events = events
         self._on_lost = on_lost
         self._is_gone = is_gone
         self._wire = store.link.new_wire(spec.name)
-        self._number = 0
+        self._number = self._answered = 0
         self._glances = 0
         self._last_ring = last_ring
         self._heard = ""
         self._base = self._now = (0, 0.0)
         """The server's clock, ms, in the last ordinary answer, and when that call left; and when the last answer of any came."""
         self._waits = self._is_called_back = False
-        self._server = ""
+        self._server = self._epoch = ""
 
     def __repr__(self) -> str:
         return f"<Caller {self._spec.name} call {self._number}>"
@@ -116,9 +119,8 @@ class Caller:
                     tries += 1
                     await self._outage.wait(error, tries)
                 else:
-                    self._outage.over()
+                    self._answered_by(reply)
                     self._base = (reply.now_ms, sent_mono)
-                    self._now = (reply.now_ms, self._clock.mono())
                     return Answer(reply, settles, sent_mono)
         finally:
             self._holdings.ask(queue, 0)
@@ -155,12 +157,11 @@ class Caller:
         finally:
             self._waits = False
             self._holdings.ask(queue, 0)
-        self._outage.over()
+        self._answered_by(reply)
         if heard:
             self._hear(heard)
         else:
             self._heard = ""
-        self._now = (reply.now_ms, self._clock.mono())
         return Answer(reply, Settles(), self._claimed_mono(reply.now_ms, sent_mono))
 
     def call_back(self) -> None:
@@ -207,14 +208,34 @@ class Caller:
             StoreError: still away; nothing may be sent before this has gone through.
         """
         server = await self._store.server_epoch()
-        if server != self._server and await self._store.last_call(self._spec.name, self._worker) != self._number:
+        last = await self._store.last_call(self._spec.name, self._worker) if server != self._server else self._number
+        if last != self._number:
             lost, _ = await self._store.renew(self._spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
             settles = settles.without(set(lost))
             self._on_lost(set(lost))
+            if 0 < last < self._answered:  # 0: the whole queue is gone, which its epoch tells
+                calls = self._answered - last
+                self._tell(
+                    f"{calls} answered calls of this worker are gone: a failover or a restart took them back. Jobs may run again"
+                )
         self._server = server
         self._heard = ""
         self._outage.met(server)
         return settles
+
+    def _answered_by(self, reply: StepReply) -> None:
+        self._outage.over()
+        self._answered = self._number
+        self._now = (reply.now_ms, self._clock.mono())
+        if reply.epoch != self._epoch:
+            if self._epoch:
+                self._tell(
+                    "the queue's data, or a stream of it, was removed or replaced: what was in flight is refused, new jobs run"
+                )
+            self._epoch = reply.epoch
+
+    def _tell(self, what: str) -> None:
+        self._events.emit(DataLoss(queue=self._spec.name, what=what, at_ms=self._clock.now_ms()))
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import BadPayload
-from ..events import DataLoss, Event, Events, HandlerStuck, LeaseLost, ServiceFailed
+from ..events import Event, Events, HandlerStuck, LeaseLost, ServiceFailed
 from ..masking import mask_text
 from ..store.claim import Claim, Phase, Told
 from ..store.redis_store import RedisStore
@@ -78,6 +78,7 @@ class Pool:
             clock=clock,
             holdings=holdings,
             outage=outage,
+            events=events,
             on_lost=self._drop,
             is_gone=lambda: self._gone,
             last_ring=last_ring,
@@ -103,7 +104,6 @@ class Pool:
         self._sleep = Rest(clock)
         self._hungry = True
         self._running = 0
-        self._epoch = ""
         self._gate = Gate(spec.name, clock, events)
         self._stopping = False
         self._gone = False
@@ -265,10 +265,6 @@ class Pool:
                 self._report_lost(claim)
             elif event is not None:
                 self._events.emit(event)
-        if self._epoch and reply.epoch != self._epoch and reply.status == "ok":
-            what = "the queue's data was replaced or flushed; what was in flight is refused, new jobs run"
-            self._events.emit(DataLoss(queue=self.spec.name, what=what, at_ms=self._clock.now_ms()))
-        self._epoch = reply.epoch
         claimed = self._take_in(reply, sent_mono)
         self._holdings.count(self.spec.name)
         if self._on_busy is not None and claimed == len(self._held) > 0:

@@ -82,6 +82,15 @@ class Link:
             finally:
                 free.append(wire)
 
+    async def run_confirmed(self, replicas: int, name: str, queue: str, prefix: str, *args: Any) -> Any:
+        """One script, once, answered when so many replicas have what it wrote. Errors as `Wire.run_confirmed`."""
+        async with self._room:
+            free, wire = self._take(queue)
+            try:
+                return await wire.run_confirmed(replicas, name, prefix, *args)
+            finally:
+                free.append(wire)
+
     def is_up(self, queue: str) -> bool:
         """True when a call would leave at once, over a connection that nobody uses."""
         free = self._free.get(queue if self._address.is_cluster else "", ())

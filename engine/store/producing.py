@@ -41,25 +41,35 @@ class ProducingVerbs(Verbs):
     """The verbs of producers."""
 
     async def enqueue(
-        self, queue: str, producer: str, number: int, entries: Sequence[Entry], max_waiting: int = 0
+        self, queue: str, producer: str, number: int, entries: Sequence[Entry], max_waiting: int = 0, replicas: int = 0
     ) -> list[Enqueued]:
-        """Add jobs. The same producer and number again adds nothing and gives the same answer.
+        """Add jobs. The same producer and number again adds nothing and gives the same answer; with `replicas`, it comes when so
+        many of them have the jobs too.
 
         Raises:
             StoreFull: the server is at maxmemory, nothing was added.
             StoreRefused: code FULL, the queue has `max_waiting` jobs; code STALE, a later number was answered before.
             StoreUnreachable, StoreUnanswered: repeat with the same number.
-        Redis: lua/enqueue.lua, one round trip; at most 100 entries a call keep it under 2 ms.
+        Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms.
         """
         flat: list[str | bytes] = []
         for entry in entries:
             flat += (entry.head, entry.body)
-        reply = await self._run("enqueue", queue, producer, number, max_waiting, *flat)
+        args = (producer, number, max_waiting, *flat)
+        if replicas:
+            reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *self._common(), *args)
+        else:
+            reply = await self._run("enqueue", queue, *args)
         if reply[0] == b"stale":
             raise StoreRefused("this enqueue call is older than one already answered", code="STALE")
         ms, first, dups = text(reply[0]), int(reply[1]), reply[2]
         older = {int(dups[i]): text(dups[i + 1]) for i in range(0, len(dups), 2)}
         return [Enqueued(older.get(i) or f"{ms}-{first + i}", i in older) for i in range(len(entries))]
+
+    async def last_enqueue(self, queue: str, producer: str) -> int:
+        """Number of the last enqueue call of this producer that the server knows of, 0 when none."""
+        row = await self.link.call("HGET", prefix(queue) + "meta", "p:" + producer, queue=queue)
+        return int(row.partition(b"|")[0]) if row else 0
 
     async def register_queue(self, queue: str, now_ms: int) -> None:
         """Make the queue findable for those who do not declare it."""

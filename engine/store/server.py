@@ -35,6 +35,8 @@ class ServerInfo:
     uptime_seconds: int
     connected_replicas: int
     min_replicas_to_write: int | None
+    min_replicas_max_lag: int | None
+    """seconds a replica may be silent before it no longer counts; 0 means that the server counts none"""
     is_aof_on: bool
     appendfsync: str | None
     last_write_ok: bool
@@ -50,12 +52,28 @@ class ServerInfo:
 
     @property
     def durability(self) -> Durability:
-        """What an acknowledged enqueue survives: nothing, kill -9 of the server, a power loss, the loss of the machine."""
-        if self.role == "master" and (self.min_replicas_to_write or 0) >= 1 and self.connected_replicas >= 1:
-            return "replicated"
+        """What an acknowledged enqueue survives: nothing, kill -9 of the server, a power loss, the loss of the machine (but
+        for its last seconds: see `lag_seconds`).
+
+        A replica alone is no durability: a primary that comes back empty makes its replicas empty too.
+        """
         if not self.is_aof_on or self.appendfsync == "no":
             return "memory"
+        if self.role == "master" and (self.min_replicas_to_write or 0) >= 1 and self.lag_seconds and self.connected_replicas >= 1:
+            return "replicated"
         return "disk" if self.appendfsync == "always" else "process"
+
+    @property
+    def lag_seconds(self) -> int:
+        """With min-replicas-to-write: how long the server goes on acknowledging when its replicas are out of reach; a second
+        more at worst, since it looks once a second. 10 is the servers' default."""
+        return 10 if self.min_replicas_max_lag is None else self.min_replicas_max_lag
+
+    def carries(self, asked: Durability) -> bool:
+        """True when an acknowledged enqueue survives what `asked` names. Replicas are no disk: `disk` wants fsync always."""
+        if asked == "disk":
+            return self.is_aof_on and self.appendfsync == "always"
+        return DURABILITIES.index(self.durability) >= DURABILITIES.index(asked)
 
     @property
     def version_numbers(self) -> tuple[int, int]:
@@ -74,6 +92,7 @@ class ServerVerbs(Verbs):
             info |= _lines(text(await self.link.call("INFO", section, queue=queue)))
         appendfsync = await self._config("appendfsync", queue)
         replicas = await self._config("min-replicas-to-write", queue)
+        max_lag = await self._config("min-replicas-max-lag", queue)
         flavour: Literal["redis", "valkey"] = "valkey" if "valkey_version" in info else "redis"
         ping_ms = await self._ping_ms(queue)
         before_ms = self._clock.now_ms()
@@ -88,6 +107,7 @@ class ServerVerbs(Verbs):
             uptime_seconds=_int(info, "uptime_in_seconds"),
             connected_replicas=_int(info, "connected_slaves"),
             min_replicas_to_write=int(replicas) if replicas is not None else None,
+            min_replicas_max_lag=int(max_lag) if max_lag is not None else None,
             is_aof_on=_int(info, "aof_enabled") == 1,
             appendfsync=appendfsync,
             last_write_ok=info.get("aof_last_write_status", "ok") == "ok",

@@ -14,13 +14,17 @@ from typing import Any
 import redis.exceptions as rx
 from redis.asyncio.connection import AbstractConnection
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreRefused, StoreUnanswered
 from .scripts import script
 from .talk import Talk
 from .translate import RECONNECT, code_of, translate
 
 Dial = Callable[[], Awaitable[AbstractConnection]]
 """Makes an unconnected connection to whoever is the right server now."""
+
+CONFIRM_SECONDS = 1.0
+"""How long one call waits for replicas: a live one confirms within a round trip, and who repeats the call asks anew who is the
+primary."""
 
 SENT = "the request had been sent"
 """Note on a cancellation that came between a request and its reply: the request may have taken effect."""
@@ -98,6 +102,39 @@ class Wire:
                 raise
         await self.call("SCRIPT", "LOAD", wanted.text)
         return await self.call("EVALSHA", wanted.sha, 1, prefix, *args)
+
+    async def run_confirmed(self, replicas: int, name: str, prefix: str, *args: Any) -> Any:
+        """Run a script, and answer only when so many replicas have what it wrote. Both requests leave together.
+
+        Raises:
+            StoreUnanswered: it took effect here, but too few replicas said so within a second: a failover may still lose it.
+                Repeat it, if it is idempotent: the repeat waits for them again.
+            StoreUnreachable, StoreRefused: as `call`; it did not happen.
+        """
+        wanted, said = script(name), list[Any]()
+        wait = ("WAIT", replicas, int(CONFIRM_SECONDS * 1000))
+        limit = CONFIRM_SECONDS + self._timeout
+        for _ in range(2):
+            request = ("EVALSHA", wanted.sha, 1, prefix, *args)
+            try:
+                have = await self.call(*wait, timeout=limit, first=request, said=said)
+            except StoreRefused:
+                if not said:
+                    raise  # refused at the greeting
+                have = -1  # WAIT at a server that is no primary any more; what became of the script, it has said itself
+            reply = said.pop()
+            if not isinstance(reply, rx.ResponseError):
+                if have < replicas:
+                    raise StoreUnanswered(
+                        f"{self._where} has the request, but only {max(have, 0)} of {replicas} replicas confirmed it"
+                    )
+                return reply
+            if code_of(reply) != "NOSCRIPT":
+                break
+            await self.call("SCRIPT", "LOAD", wanted.text)
+        if code_of(reply) in RECONNECT:
+            await self.drop()
+        raise translate(reply, sent=True, where=self._where) from reply
 
     async def run_after(self, first: tuple[Any, ...], seconds: float, name: str, prefix: str, *args: Any) -> tuple[Any, Any]:
         """Send a command that may block for so many seconds, and with it a script that runs once that has ended: no round trip

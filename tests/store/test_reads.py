@@ -291,6 +291,7 @@ async def test_the_server_describes_itself(store: RedisStore) -> None:
         (True, "always", 0, 1, "disk"),
         (True, "always", 1, 0, "disk"),
         (True, "everysec", 1, 1, "replicated"),
+        (False, "everysec", 1, 1, "memory"),
     ],
 )
 async def test_the_durability_class_follows_the_settings(

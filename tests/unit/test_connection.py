@@ -20,6 +20,7 @@ GOOD = ServerInfo(
     uptime_seconds=1,
     connected_replicas=0,
     min_replicas_to_write=0,
+    min_replicas_max_lag=10,
     is_aof_on=True,
     appendfsync="everysec",
     last_write_ok=True,
@@ -65,6 +66,9 @@ def test_a_replica_is_refused_with_the_way_out() -> None:
         ("disk", {"appendfsync": None}, False),
         ("replicated", {"appendfsync": "always"}, False),
         ("replicated", {"connected_replicas": 1, "min_replicas_to_write": 1}, True),
+        ("replicated", {"connected_replicas": 1, "min_replicas_to_write": 1, "min_replicas_max_lag": 0}, False),
+        ("process", {"connected_replicas": 1, "min_replicas_to_write": 1, "is_aof_on": False}, False),
+        ("disk", {"connected_replicas": 1, "min_replicas_to_write": 1}, False),
     ],
 )
 def test_less_durability_than_asked_for_is_refused(asked: Any, changes: dict[str, Any], is_enough: bool) -> None:

@@ -231,7 +231,11 @@ local function take(tag, n)
   local r = try('XREADGROUP', 'GROUP', 'w', me, 'COUNT', n, 'STREAMS', P .. 'ready:' .. tag, '>')
   if not r then return 0 end
   if r.err then -- the group is gone: at '0', so that what is still there is delivered; finished entries are deleted
-    try('XGROUP', 'CREATE', P .. 'ready:' .. tag, 'w', '0', 'MKSTREAM')
+    local made = try('XGROUP', 'CREATE', P .. 'ready:' .. tag, 'w', '0', 'MKSTREAM')
+    if not made.err then -- somebody removed the stream, or its group: a new epoch tells every worker
+      epoch = fmt(T) .. '.' .. ARGV[1]
+      call('HSET', P .. 'meta', 'epoch', epoch)
+    end
     r = try('XREADGROUP', 'GROUP', 'w', me, 'COUNT', n, 'STREAMS', P .. 'ready:' .. tag, '>')
     if not r or r.err then return 0 end
   end

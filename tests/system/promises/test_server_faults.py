@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from engine.events import DataLoss
 from engine.keys import GROUP, prefix
 
 from .checks import assert_each_ended_once
@@ -51,11 +52,30 @@ async def test_a_live_worker_goes_on_with_new_jobs_after_everything_was_flushed(
     await crew.store.link.call("SCRIPT", "FLUSH")
     handles = await crew.add(*numbered(10, "fail", "ok", first=100, keys=("a", "b", None)))
     crew.open(gate)
-    counts = await crew.all_ended()
+    counts = await crew.all_ended(timeout=5.0)
     assert (counts.enqueued, counts.completed) == (10, 10)
-    assert await worker.noted("data.loss")
+    assert len(await worker.noted("data.loss")) == 1
     assert worker.process.poll() is None
     await assert_each_ended_once(crew, [handle.id for handle in handles])
+
+
+async def test_a_stream_deleted_under_a_live_worker_is_told_and_it_goes_on_with_new_jobs(own_crew: Crew) -> None:
+    crew = own_crew
+    worker = await crew.start(concurrency=1)
+    gate = crew.gate()
+    await crew.job("gate", n=0, gate=gate)
+    await crew.started(0)
+    await crew.add(*numbered(5, first=1))
+    await crew.store.link.call("DEL", prefix(crew.queue) + "ready:5")
+    await crew.add(*numbered(10, first=100))
+    crew.open(gate)
+    await crew.when(lambda c: c.completed >= 10, timeout=5.0)
+    (told,) = await worker.noted("data.loss")
+    assert "a stream of it" in told["what"]
+    assert worker.process.poll() is None
+    assert (await crew.counts()).difference == 6  # the one that ran and the five that waited: doctor finds them missing
+    while not (await crew.store.obliterate(crew.queue, force=True)).is_done:
+        continue
 
 
 async def test_a_restart_of_the_server_keeps_every_state(own_crew: Crew, own_server: OwnServer) -> None:
@@ -111,3 +131,31 @@ async def test_after_a_rollback_a_late_settle_does_not_end_the_attempt_of_the_ne
     assert (counts.active, counts.completed) == (1, 0)
     assert await first.stop(timeout=3.0) == 0  # what it could not settle holds it no longer
     assert second.process.poll() is None
+
+
+async def test_acknowledged_work_that_a_rollback_took_is_told_by_worker_and_producer(
+    own_crew: Crew, own_server: OwnServer
+) -> None:
+    """A failover to a replica that was behind: nobody removed anything, the last calls are just not there any more."""
+    crew = own_crew
+    told: list[str] = []
+    crew.app.events.subscribe(lambda event: told.append(event.what), DataLoss)
+    worker = await crew.start()
+    await crew.add(*numbered(3))
+    await crew.completed(3)
+    own_server.kill()
+    shutil.copytree(own_server.directory / "appendonlydir", own_server.directory / "older")
+    own_server.start()
+    for n in range(3, 6):
+        await crew.job("ok", n=n)
+    await crew.completed(6)
+    assert not told
+    own_server.kill()
+    shutil.rmtree(own_server.directory / "appendonlydir")
+    shutil.copytree(own_server.directory / "older", own_server.directory / "appendonlydir")
+    own_server.start()
+    await crew.job("ok", n=6)
+    await crew.completed(4)
+    assert told == ["3 acknowledged enqueue calls of this process are gone: a failover or a restart took them back"]
+    (loss,) = await worker.noted("data.loss")
+    assert "answered calls of this worker are gone" in loss["what"]
