@@ -104,8 +104,10 @@ class Worker:
             stack.callback(pulse.close)
             self._build(store, holdings, outage, resources, pulse)
             keeper = self._keeper(holdings)
+            wait = self._engine.settings.connect_timeout
+            await store.link.patient(lambda: store.check_rights("worker", self._specs[0].name), timeout=wait)
             for bell in self._bells:
-                await store.link.patient(bell.begin, timeout=self._engine.settings.connect_timeout)
+                await store.link.patient(bell.begin, timeout=wait)
             keeper.start()
             slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
             self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms()))

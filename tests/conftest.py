@@ -22,7 +22,7 @@ from engine import Clock, Engine, Settings
 from engine.embedded import EmbeddedServer
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
-from tests.support.laws import assert_conserved
+from tests.support.laws import assert_conserved, assert_sound
 from tests.support.running import eventually
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -101,11 +101,14 @@ async def store(server_url: str, clock: Clock) -> AsyncIterator[RedisStore]:
 
 
 @pytest.fixture
-async def queue(store: RedisStore) -> AsyncIterator[str]:
-    """A fresh queue name. Afterwards the conservation law is checked, and no key of it is left."""
+async def queue(store: RedisStore, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A fresh queue name. Afterwards the conservation law is checked, no row may contradict another (but where the test leaves
+    damage, which `damaged` says), and no key of it is left."""
     name = f"q-{uuid.uuid4().hex[:10]}"
     yield name
     await assert_conserved(store, name)
+    if request.node.get_closest_marker("damaged") is None:
+        await assert_sound(store, name)
     while not (await store.obliterate(name, force=True)).is_done:
         continue
     left = await store.link.call("KEYS", f"engine:{{{name}}}:*")

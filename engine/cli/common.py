@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Annotated, NoReturn
 
@@ -245,3 +246,18 @@ def parse_rate(text: str) -> float:
     if not 0 < rate < float("inf"):
         raise BadInput(f"--rate {text!r} is no rate: write 50/s, 600/m or 1000/h")
     return rate
+
+
+@contextmanager
+def bar(noun: str) -> Iterator[Callable[[int], None]]:
+    """Progress on stderr when that is a terminal; the function takes how many there are by now."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn(f"{{task.completed:,.0f}} {noun}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        shown_bar = progress.add_task(noun, total=None)
+        yield lambda count: progress.update(shown_bar, completed=count)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import StoreUnsuitable
-from .common import Command, ExitCode, JsonFlag, answer, answer_json, misuse, printable, seconds
+from ..keys import shown
+from .common import Command, ExitCode, JsonFlag, answer, answer_json, bar, misuse, printable, seconds
 from .finding import with_client
 
 if TYPE_CHECKING:
@@ -23,19 +24,32 @@ def doctor(
     max_dead: Annotated[
         int | None, typer.Option("--max-dead", metavar="N", help="Unhealthy (exit 6) with more dead jobs.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Look at every row of every queue, not at the first thousands.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Put rows right that contradict one another; changes no setting.")] = False,
+    write_off: Annotated[
+        bool, typer.Option("--write-off", help="Count jobs that are missing, after a loss of data, as removed.")
+    ] = False,
+    acl: Annotated[
+        str | None, typer.Option("--acl", metavar="ROLE", help="Print the server's user for a producer, a worker or the web.")
+    ] = None,
     json: JsonFlag = False,
 ) -> ExitCode:
     """What is wrong, and how to mend it.
 
-    Looks at the server, every queue and its workers, and checks that no job is missing. Exit 0 when all is well, 1 when not,
-    6 when a threshold is breached.
+    Looks at the server, every queue and its workers, and checks that no job is missing and no row contradicts another. Exit 0
+    when all is well, 1 when not, 6 when a threshold is breached.
     """
+    if acl is not None:
+        return _print_user(acl, json=json)
     oldest = seconds(max_oldest, "--max-oldest")
     if max_dead is not None and max_dead < 0:
         misuse(f"--max-dead {max_dead} is no number of jobs: at least 0")
 
+    from ..client import Depth
+
     async def act(client: Client) -> tuple[list[Finding], list[Finding]]:
-        findings = await client.checkup()
+        with bar("rows looked at") as advance:
+            findings = await client.checkup(Depth(full=full, mend=fix, write_off=write_off, on_progress=advance))
         breaches = _breaches(await client.stats(), oldest, max_dead) if oldest is not None or max_dead is not None else []
         return findings, breaches
 
@@ -54,6 +68,20 @@ def doctor(
     if not is_well:
         return ExitCode.FAILURE
     return ExitCode.UNHEALTHY if breaches else ExitCode.DONE
+
+
+def _print_user(role: str, *, json: bool) -> ExitCode:
+    """The user of a role as a line of an ACL file. The password is a placeholder: ours to invent it is not."""
+    from ..store.rights import ROLES, rules
+
+    known = next((one for one in ROLES if one == role), None)
+    if known is None:
+        misuse(f"--acl {shown(role)} is no role: {', '.join(ROLES)}")
+    if json:
+        answer_json({"role": known, "user": f"engine-{known}", "rules": rules(known)})
+    else:
+        answer(f"user engine-{known} on >CHANGE-ME {rules(known)}")
+    return ExitCode.DONE
 
 
 def _breaches(stats: StatsView, oldest: float | None, max_dead: int | None) -> list[Finding]:

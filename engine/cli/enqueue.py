@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput, EngineError, UnknownHandler
-from .common import Command, ExitCode, JsonFlag, answer, answer_json, misuse, printable, say, seconds
+from .common import Command, ExitCode, JsonFlag, answer, answer_json, bar, misuse, printable, say, seconds
 from .finding import with_app
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ async def _bulk(
     await _check(app, queue, name, force=force)
     total = _Bulk()
     try:
-        with _bar() as advance:
+        with bar("lines") as advance:
             for chunk in _chunks(stream, total):
                 handles = await _send(app.client, queue, name, chunk, options, total)
                 for handle in handles if as_json else ():
@@ -260,21 +260,6 @@ async def _send(
             total.took([handle])
             handles.append(handle)
     return handles
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr when that is a terminal; the function takes how many lines were read."""
-    if not sys.stderr.isatty():
-        yield lambda lines: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} lines"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("enqueue", total=None)
-        yield lambda lines: progress.update(bar, completed=lines)
 
 
 COMMANDS: dict[str, Command] = {"enqueue": enqueue}

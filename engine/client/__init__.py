@@ -16,8 +16,9 @@ from ..options import EnqueueOptions
 from ..store.redis_store import RedisStore
 from .acting import ActView, PauseView
 from .bulk import Bulk, BulkView, Progress
-from .checkup import Checkup, Finding
+from .checkup import Checkup, Depth
 from .failures import FailureGroup, Failures, Filter
+from .finding import Finding
 from .looking import AuditView, EventView, JobPage
 from .shapes import ErrorView, JobLine, JobView, QueueView, ServerView, StatsView, WorkerView
 
@@ -26,6 +27,7 @@ __all__ = [
     "AuditView",
     "BulkView",
     "Client",
+    "Depth",
     "ErrorView",
     "EventView",
     "FailureGroup",

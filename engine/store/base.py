@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..clock import Clock
+from ..errors import StoreDenied
 from ..keys import prefix
 from .link import Link
+from .needs import called_by, samples
 
 
 class Verbs:
@@ -28,7 +30,28 @@ class Verbs:
         return int(self._clock.random() * 1_048_576), now
 
     async def _run(self, script: str, queue: str, *args: Any) -> Any:
+        if script not in self.link.allowed:
+            await self._check_rights(script, queue)
         return await self.link.run(script, queue, prefix(queue), *self._common(), *args)
+
+    async def _check_rights(self, script: str, queue: str) -> None:
+        """Before a script's first call: may our user call all that it calls? Refused in its midst, it would leave half of a
+        change, for there is no rollback. Raises StoreDenied."""
+        refused = await self.refused(queue, samples(called_by(script)))
+        if refused:
+            raise denied(self.link.where, refused, f"`{script}` needs: nothing was done")
+        self.link.allowed.add(script)
+
+    async def refused(self, queue: str, wanted: Mapping[str, str]) -> list[str]:
+        """Those of the wanted commands that our user may not call. Redis: lua/rights.lua."""
+        refused = await self._run("rights", queue, *wanted)
+        return [wanted[text(one)] for one in refused]
+
+
+def denied(where: str, commands: Sequence[str], for_what: str) -> StoreDenied:
+    """The error for rights that our user lacks."""
+    sentence = f"{where} refuses our user {', '.join(commands)}, which {for_what}"
+    return StoreDenied(f"{sentence}. `engine doctor --acl worker` prints the rights to give", code="NOPERM")
 
 
 def text(value: Any) -> str:

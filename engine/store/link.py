@@ -47,6 +47,8 @@ class Link:
         self._wires: list[Wire] = []
         self._room = asyncio.Semaphore(MAX_WIRES)
         self._closed = False
+        self.allowed = {"rights"}
+        """Scripts whose commands our user is known to have the right to"""
         self.timeout = timeout
         """Seconds a call may wait for its answer, and a connection for its greeting."""
         self.where = redact_url(url).partition("?")[0]

@@ -17,8 +17,25 @@ Durability = Literal["memory", "process", "disk", "replicated"]
 DURABILITIES: tuple[Durability, ...] = ("memory", "process", "disk", "replicated")
 """Weakest first."""
 
+_CONFIG = (
+    *("appendfsync", "no-appendfsync-on-rewrite", "auto-aof-rewrite-percentage", "stop-writes-on-bgsave-error"),
+    *("save", "min-replicas-to-write", "min-replicas-max-lag"),
+)
+
 PINGS = 5
 """The median of so many: one alone may have met a scheduler's pause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A replica as its primary sees it."""
+
+    where: str
+    state: str
+    """`online` once it follows"""
+    lag_seconds: int
+    """since it last said how far it is"""
+    behind_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +54,17 @@ class ServerInfo:
     min_replicas_to_write: int | None
     min_replicas_max_lag: int | None
     """seconds a replica may be silent before it no longer counts; 0 means that the server counts none"""
+    replicas: tuple[Replica, ...]
     is_aof_on: bool
     appendfsync: str | None
+    skips_fsync_on_rewrite: bool
+    """no-appendfsync-on-rewrite: while it rewrites its append-only file, nothing is flushed"""
+    rewrites_aof: bool
+    """False: the append-only file grows for ever"""
+    last_rewrite_ok: bool
+    last_snapshot_ok: bool
+    stops_writes_without_snapshot: bool
+    """it refuses every write after a failed RDB snapshot"""
     last_write_ok: bool
     """False while the server can't write its append-only file"""
     maxmemory: int
@@ -46,6 +72,8 @@ class ServerInfo:
     used_memory: int
     policy: str
     """what it does at maxmemory; only noeviction loses no jobs"""
+    connected_clients: int
+    maxclients: int
     ping_ms: float
     clock_ahead_ms: int
     """the server's clock against this machine's; over 0 the server is ahead"""
@@ -57,7 +85,7 @@ class ServerInfo:
 
         A replica alone is no durability: a primary that comes back empty makes its replicas empty too.
         """
-        if not self.is_aof_on or self.appendfsync == "no":
+        if not self.is_aof_on or self.appendfsync == "no" or self.skips_fsync_on_rewrite:
             return "memory"
         if self.role == "master" and (self.min_replicas_to_write or 0) >= 1 and self.lag_seconds and self.connected_replicas >= 1:
             return "replicated"
@@ -72,7 +100,7 @@ class ServerInfo:
     def carries(self, asked: Durability) -> bool:
         """True when an acknowledged enqueue survives what `asked` names. Replicas are no disk: `disk` wants fsync always."""
         if asked == "disk":
-            return self.is_aof_on and self.appendfsync == "always"
+            return self.is_aof_on and self.appendfsync == "always" and not self.skips_fsync_on_rewrite
         return DURABILITIES.index(self.durability) >= DURABILITIES.index(asked)
 
     @property
@@ -88,11 +116,11 @@ class ServerVerbs(Verbs):
     async def server_info(self, queue: str = "") -> ServerInfo:
         """What the server says of itself; in a cluster, the node that has `queue`."""
         info: dict[str, str] = {}
-        for section in ("server", "replication", "memory", "persistence"):
+        for section in ("server", "clients", "replication", "memory", "persistence"):
             info |= _lines(text(await self.link.call("INFO", section, queue=queue)))
-        appendfsync = await self._config("appendfsync", queue)
-        replicas = await self._config("min-replicas-to-write", queue)
-        max_lag = await self._config("min-replicas-max-lag", queue)
+        config = await self._config(queue)
+        min_replicas = config.get("min-replicas-to-write")
+        max_lag = config.get("min-replicas-max-lag")
         flavour: Literal["redis", "valkey"] = "valkey" if "valkey_version" in info else "redis"
         ping_ms = await self._ping_ms(queue)
         before_ms = self._clock.now_ms()
@@ -106,14 +134,22 @@ class ServerVerbs(Verbs):
             run_id=info.get("run_id", ""),
             uptime_seconds=_int(info, "uptime_in_seconds"),
             connected_replicas=_int(info, "connected_slaves"),
-            min_replicas_to_write=int(replicas) if replicas is not None else None,
+            min_replicas_to_write=int(min_replicas) if min_replicas is not None else None,
             min_replicas_max_lag=int(max_lag) if max_lag is not None else None,
+            replicas=_replicas(info),
             is_aof_on=_int(info, "aof_enabled") == 1,
-            appendfsync=appendfsync,
+            appendfsync=config.get("appendfsync"),
+            skips_fsync_on_rewrite=config.get("no-appendfsync-on-rewrite") == "yes",
+            rewrites_aof=config.get("auto-aof-rewrite-percentage") != "0",
+            last_rewrite_ok=info.get("aof_last_bgrewrite_status", "ok") == "ok",
+            last_snapshot_ok=info.get("rdb_last_bgsave_status", "ok") == "ok",
+            stops_writes_without_snapshot=config.get("stop-writes-on-bgsave-error") == "yes" and config.get("save") != "",
             last_write_ok=info.get("aof_last_write_status", "ok") == "ok",
             maxmemory=_int(info, "maxmemory"),
             used_memory=_int(info, "used_memory"),
             policy=info.get("maxmemory_policy", ""),
+            connected_clients=_int(info, "connected_clients"),
+            maxclients=_int(info, "maxclients"),
             ping_ms=ping_ms,
             clock_ahead_ms=server_ms - (before_ms + self._clock.now_ms()) // 2,
         )
@@ -126,12 +162,13 @@ class ServerVerbs(Verbs):
             took.append((self._clock.mono() - before) * 1000)
         return sorted(took)[PINGS // 2]
 
-    async def _config(self, name: str, queue: str) -> str | None:
+    async def _config(self, queue: str) -> dict[str, str]:
+        """What it says of its configuration; nothing where the question is renamed or forbidden, as managed services do."""
         try:
-            found = pairs(await self.link.call("CONFIG", "GET", name, queue=queue))
-        except StoreRefused:  # renamed or forbidden, as managed services do
-            return None
-        return text(found[name]) if name in found else None
+            found = pairs(await self.link.call("CONFIG", "GET", *_CONFIG, queue=queue))
+        except StoreRefused:
+            return {}
+        return {name: text(value) for name, value in found.items()}
 
 
 def _lines(info: str) -> dict[str, str]:
@@ -142,3 +179,15 @@ def _lines(info: str) -> dict[str, str]:
 def _int(info: dict[str, str], name: str) -> int:
     value = info.get(name, "0")
     return int(value) if value.isdigit() else 0
+
+
+def _replicas(info: dict[str, str]) -> tuple[Replica, ...]:
+    """The lines `slave0:ip=...,port=...,state=online,offset=...,lag=1` of a primary."""
+    found = []
+    for at in range(_int(info, "connected_slaves")):
+        said = dict(part.split("=", 1) for part in info.get(f"slave{at}", "").split(",") if "=" in part)
+        if said:
+            behind = max(_int(info, "master_repl_offset") - _int(said, "offset"), 0)
+            where = f"{said.get('ip', '?')}:{said.get('port', '?')}"
+            found.append(Replica(where=where, state=said.get("state", ""), lag_seconds=_int(said, "lag"), behind_bytes=behind))
+    return tuple(found)

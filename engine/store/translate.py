@@ -35,6 +35,10 @@ _SENTENCES = {
 }
 
 
+_NO_RIGHT_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
+"""As Valkey and Redis 7.0 begin what other commands begin with NOPERM."""
+
+
 def code_of(error: BaseException) -> str:
     """The server's error code (`OOM`, `NOGROUP`, ...), '' when it has none."""
     known = {
@@ -54,6 +58,8 @@ def code_of(error: BaseException) -> str:
         if isinstance(error, cls):
             return code
     text = _reason(error)
+    if text.startswith(_NO_RIGHT_IN_SCRIPT):  # a script runs with the rights of who calls it
+        return "NOPERM"
     first = text.split(" ", 1)[0]
     if first.isupper() and first.isalpha():
         return first

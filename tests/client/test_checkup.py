@@ -7,10 +7,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from engine.client import Client, Finding
-from engine.client.checkup import server_findings
+from engine.client import Client, Depth, Finding
+from engine.client.checkup_server import server_findings
 from engine.keys import prefix
 from engine.store.redis_store import RedisStore
+from engine.store.server import Replica
 from tests.store.seed import Hand, dead, enqueue
 
 HOUR = 3_600_000
@@ -31,6 +32,11 @@ async def only(client: Client, queue: str, level: str) -> Finding:
     return finding
 
 
+async def only_after(client: Client, queue: str, depth: Depth, level: str) -> Finding:
+    (finding,) = [one for one in await client.checkup(depth) if (one.subject, one.level) == (f"queue {queue}", level)]
+    return finding
+
+
 async def test_a_healthy_queue_is_ok(client: Client, store: RedisStore, queue: str) -> None:
     await alive(store, queue)
     await enqueue(store, queue, 2)
@@ -46,7 +52,8 @@ async def test_a_lost_job_is_a_problem(client: Client, store: RedisStore, queue:
     assert "1 job missing (enqueued: 1)" in (await only(client, queue, "problem")).what
     await store.link.call("HINCRBY", f"{prefix(queue)}meta", "removed", 2)
     assert "1 job too many" in (await only(client, queue, "problem")).what
-    await store.link.call("HINCRBY", f"{prefix(queue)}meta", "removed", -1)  # the fixture holds the queue to the law
+    assert "written off: 1 job too many" in (await only_after(client, queue, Depth(write_off=True), "note")).what
+    assert (await found(client, queue))[0].level == "ok"
 
 
 async def test_work_without_a_worker_is_a_problem(client: Client, store: RedisStore, queue: str) -> None:
@@ -86,12 +93,60 @@ async def test_jobs_that_nobody_promotes_are_a_problem(client: Client, store: Re
     await alive(store, queue)
     (job_id,) = await enqueue(store, queue, delay_ms=HOUR)
     await store.link.call("ZADD", f"{prefix(queue)}scheduled", "XX", await store.now_ms() - 60_000, job_id)
-    assert "due since 1m and nobody moves them" in (await only(client, queue, "problem")).what
+    assert "due since 1m" in (await only(client, queue, "problem")).what
+
+
+async def test_rows_that_contradict_one_another_are_a_problem_and_mended_when_asked(
+    client: Client, store: RedisStore, queue: str
+) -> None:
+    await alive(store, queue)
+    (job_id,) = await enqueue(store, queue, delay_ms=HOUR)
+    await store.link.call("ZREM", f"{prefix(queue)}scheduled", job_id)
+    problem = next(one for one in await found(client, queue) if one.level == "problem")
+    assert problem.what == f"a scheduled or retrying job whose rows do not agree: {job_id}"
+    assert problem.mend == "engine doctor --fix"
+    told: list[int] = []
+    mended = await only_after(client, queue, Depth(full=True, mend=True, on_progress=told.append), "note")
+    assert mended.what.startswith("mended: a scheduled or retrying job whose rows do not agree")
+    assert told == sorted(told)
+    assert told[-1] > 0
+    assert [one.level for one in await found(client, queue)] == ["ok"]
+
+
+async def test_ordering_keys_are_not_told_for_they_may_be_phone_numbers(client: Client, store: RedisStore, queue: str) -> None:
+    await alive(store, queue)
+    ids = await enqueue(store, queue, 2, ordering_key="+5511987654321")
+    await store.link.call("XDEL", f"{prefix(queue)}ready:5", ids[0])
+    findings = await client.checkup(Depth(mend=True, write_off=True))
+    assert "mended: an ordering key held by a job that is gone; given to the next in line" in [one.what for one in findings]
+    assert not [one for one in findings if "98765" in one.what]
+
+
+async def test_a_look_that_was_cut_short_says_so(client: Client, store: RedisStore, queue: str) -> None:
+    await alive(store, queue)
+    for _ in range(21):
+        await enqueue(store, queue, 100, delay_ms=HOUR)
+    assert (await only(client, queue, "note")).what == "of each structure its first 2,000 rows were looked at"
+    assert [one.level for one in await client.checkup(Depth(full=True)) if one.subject == f"queue {queue}"] == ["ok"]
+
+
+@pytest.mark.damaged
+async def test_a_key_of_a_foreign_type_is_a_problem_and_the_rest_is_told_all_the_same(
+    client: Client, store: RedisStore, queue: str
+) -> None:
+    await store.link.call("SET", f"{prefix(queue)}flags", "not ours")
+    await enqueue(store, queue)
+    problems = [one.what for one in await found(client, queue) if one.level == "problem"]
+    assert problems[0].startswith("a key of it has a foreign type")
+    assert "1 job and no live worker" in problems
 
 
 async def test_dead_jobs_are_a_note(client: Client, store: RedisStore, queue: str) -> None:
     await dead(store, queue, 2)
     assert (await only(client, queue, "note")).what == "2 dead jobs"
+
+
+LATE = Replica(where="10.0.0.2:6379", state="online", lag_seconds=30, behind_bytes=5)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +157,41 @@ async def test_dead_jobs_are_a_note(client: Client, store: RedisStore, queue: st
         ({"appendfsync": None}, "ok", "everysec is assumed"),
         ({"appendfsync": "everysec"}, "ok", "durability class process"),
         ({"last_write_ok": False}, "problem", "can't write its append-only file"),
-        ({"policy": "allkeys-lru"}, "warning", "deletes jobs without a word"),
+        ({"policy": "allkeys-lru", "maxmemory": 0}, "warning", "deletes jobs without a word"),
         ({"policy": "allkeys-lru", "maxmemory": 10**12}, "problem", "deletes jobs without a word"),
         ({"maxmemory": 1000, "used_memory": 950}, "problem", "95% of its maxmemory"),
         ({"maxmemory": 1000, "used_memory": 800}, "warning", "80% of its maxmemory"),
         ({"clock_ahead_ms": 2_000}, "warning", "2s ahead of"),
         ({"clock_ahead_ms": -90_000}, "problem", "1m30s behind"),
         ({"ping_ms": 25.0}, "warning", "a PING takes 25.0 ms"),
+        ({"appendfsync": "always", "skips_fsync_on_rewrite": True}, "problem", "no-appendfsync-on-rewrite is yes"),
+        ({"last_rewrite_ok": False}, "warning", "last rewrite of the append-only file failed"),
+        ({"rewrites_aof": False}, "warning", "grows for ever"),
+        ({"last_snapshot_ok": False}, "warning", "its last RDB snapshot failed"),
+        ({"last_snapshot_ok": False, "stops_writes_without_snapshot": True}, "problem", "refuses every write"),
+        ({"role": "slave"}, "problem", "it is a read-only replica"),
+        ({"min_replicas_to_write": 1}, "problem", "min-replicas-to-write is 1 and 0 are connected"),
+        ({"connected_replicas": 1}, "note", "cut off from its replicas it goes on"),
+        ({"replicas": (LATE,)}, "warning", "replica 10.0.0.2:6379 is 5 bytes behind and was last heard 30 s ago"),
+        ({"replicas": (replace(LATE, state="wait_bgsave"),)}, "warning", "replica 10.0.0.2:6379 is wait_bgsave"),
+        ({"connected_clients": 95, "maxclients": 100}, "warning", "95 of 100 connections are taken"),
+        ({"flavour": "redis", "version": "7.4.5"}, "warning", "redis 7.4.5 has CVE-2025-49844"),
+        ({"flavour": "valkey", "version": "8.1.4"}, "ok", "valkey 8.1.4"),
+        ({"maxmemory": 0}, "note", "it has no maxmemory"),
     ],
 )
 async def test_what_the_server_gives_away_is_found(store: RedisStore, changed: dict[str, object], level: str, said: str) -> None:
     info = await store.server_info()
-    healthy = replace(info, is_aof_on=True, appendfsync="always", policy="noeviction", ping_ms=0.1, clock_ahead_ms=0)
+    healthy = replace(
+        info, is_aof_on=True, appendfsync="always", policy="noeviction", ping_ms=0.1, clock_ahead_ms=0, maxmemory=10**12
+    )
     assert {finding.level for finding in server_findings(healthy)} == {"ok"}
     findings = server_findings(replace(healthy, **changed))  # type: ignore[arg-type]  # fields by name, for the table above
     (finding,) = [one for one in findings if said in one.what]
     assert finding.level == level
-    assert bool(finding.mend) == (level in ("warning", "problem"))
+    assert bool(finding.mend) == (level != "ok")
+
+
+async def test_commands_that_our_user_may_not_call_are_a_problem(store: RedisStore) -> None:
+    findings = server_findings(await store.server_info(), ["XADD", "XAUTOCLAIM"])
+    assert "this user may not call XADD, XAUTOCLAIM: jobs that need it will fail" in [one.what for one in findings]

@@ -165,3 +165,17 @@ async def test_the_oldest_of_those_given_back_counts_whoever_came_back_first(sto
     await hand.release(younger)
     await hand.release(older)
     assert (await timed.counts(queue)).oldest_waiting_ms == since
+
+
+async def test_a_due_job_that_somebody_damaged_does_not_hold_up_those_after_it(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    gone, unreadable, sound = [(await enqueue(timed, queue, delay_ms=ms))[0] for ms in (1, 2, 3)]
+    await raw(store, queue, "HDEL", "jobs", gone)
+    await raw(store, queue, "HSET", "jobs", unreadable, b"rubbish")
+    now.forward(10)
+    assert (await timed.promote(queue)).moved == 3
+    assert await states(store, queue, [gone, unreadable, sound]) == ["-", "dead", "waiting"]
+    counts = await store.counts(queue)
+    assert (counts.removed, counts.dead, counts.scheduled) == (1, 1, 0)
+    assert await raw(store, queue, "HGET", "where", gone) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.keys import prefix
+from engine.store.audit import Verdict
 from engine.store.base import text
 from engine.store.redis_store import RedisStore
 
@@ -56,3 +57,12 @@ async def assert_conserved(store: RedisStore, queue: str) -> None:
     c = await store.counts(queue)
     total = c.waiting + c.active + c.scheduled + c.retrying + c.blocked + c.completed + c.dead + c.cancelled + c.removed
     assert c.enqueued == total, f"conservation is off by {c.enqueued - total}: {c}"
+
+
+async def assert_sound(store: RedisStore, queue: str) -> None:
+    """No row of the queue contradicts another."""
+    wrong = []
+    async for rows in store.rows(queue, most=5_000):
+        verdicts = await store.examine(queue, rows)
+        wrong += [row for row, verdict in zip(rows, verdicts, strict=True) if verdict is not Verdict.SOUND]
+    assert not wrong, f"rows that contradict others: {wrong[:10]}"

@@ -4,7 +4,7 @@
 -- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  job id
 -- Returns  'done' | 'unknown' (or in a state that waits for no time)
 -- Used by  RedisStore.hasten
---@use base ids envelope line place due
+--@use base ids envelope line place endings due
 local row = call('HGET', P .. 'where', ARGV[3])
 if row ~= 's' and row ~= 'z' and row ~= 't' then return 'unknown' end
 sound()

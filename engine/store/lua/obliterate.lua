@@ -19,7 +19,7 @@ if call('EXISTS', P .. 'meta') == 1 then call('HSET', P .. 'meta', 'paused', '0;
 local function family(zset_or_hash, member_prefix, ids)
   for _, id in ipairs(ids) do
     call('UNLINK', P .. member_prefix .. id)
-    call(zset_or_hash == 'noted' and 'ZREM' or 'HDEL', P .. zset_or_hash, id)
+    if zset_or_hash == 'noted' then call('ZREM', P .. 'noted', id) else call('HDEL', P .. zset_or_hash, id) end
   end
   return #ids
 end

@@ -5,7 +5,7 @@
 -- Returns  {moved, next due ms or 0, now_ms}
 -- Atomic   per bite; any number of promoters may run
 -- Used by  RedisStore.promote
---@use base next ids envelope line place due
+--@use base next ids envelope line place endings due
 local moved, limit = 0, tonumber(ARGV[3])
 local first = next_due()
 if first == 0 or first > T then return { 0, first, T } end

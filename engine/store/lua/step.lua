@@ -237,6 +237,7 @@ local function take(tag, n)
       call('HSET', P .. 'meta', 'epoch', epoch)
     end
     r = try('XREADGROUP', 'GROUP', 'w', me, 'COUNT', n, 'STREAMS', P .. 'ready:' .. tag, '>')
+    if r and r.err and #ARGV == 10 then error(r) end -- nothing was settled: say what is wrong (rights, a foreign type)
     if not r or r.err then return 0 end
   end
   rows[#rows + 1] = tag

@@ -1,0 +1,137 @@
+"""Audit: walks every structure of a queue, a page at a time, and has each row compared with the others at one instant.
+
+A page is read, then its rows are examined by one script, so a job that moves meanwhile is never taken for a fault. Only the
+examination can change anything, and only when it is asked to mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from ..keys import GROUP, prefix
+from .acts import NOTES_MS
+from .base import Verbs, text
+from .replies import entries
+
+PAGE = 200
+"""Rows read in one call."""
+
+BITE = 40
+"""Rows examined in one script: more would take it over 2 ms."""
+
+STREAMS = "A1B2C3D4E5F6G7H8I9s"
+"""Every ready stream a queue may have; `tags` in `meta` names those that are served."""
+
+
+class Kind(StrEnum):
+    """What a row is asked; the letter is the script's."""
+
+    UNSERVED = "s"
+    PENDING = "p"
+    READDED = "e"
+    TIMED = "t"
+    WHERE = "w"
+    BLOCKED = "b"
+    KEY = "k"
+    FLAG = "f"
+    NOTES = "n"
+    COUNTERS = "c"
+
+
+class Verdict(IntEnum):
+    """What became of a row."""
+
+    SOUND = 0
+    WRONG = 1
+    MENDED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row to examine: a job id, an entry, a key, a field, as its kind has it."""
+
+    kind: Kind
+    about: str
+
+
+class AuditVerbs(Verbs):
+    """The verbs of the auditor. Errors of all of them as `Wire.call`; repeating is safe."""
+
+    async def examine(self, queue: str, rows: Sequence[Row], *, mend: bool = False) -> list[Verdict]:
+        """Compare each row with the rest of the queue; with `mend`, put right what is wrong. BITE rows a call at most.
+
+        Redis: lua/mend.lua.
+        """
+        flat = [part for row in rows for part in (row.kind.value, row.about)]
+        return [Verdict(answer) for answer in await self._run("mend", queue, int(mend), NOTES_MS, *flat)]
+
+    async def rows(self, queue: str, *, most: int) -> AsyncIterator[list[Row]]:
+        """The rows of a queue that may contradict one another, in bites, in the order in which they must be mended: what
+        a later kind is judged by comes first. At most about `most` of each structure."""
+        yield [Row(Kind.UNSERVED, tag) for tag in STREAMS]
+        for pages in (
+            *(self._pending(queue, tag) for tag in STREAMS),
+            *(self._readded(queue, tag) for tag in STREAMS),
+            self._scanned(queue, "ZSCAN", "scheduled", Kind.TIMED),
+            self._scanned(queue, "ZSCAN", "retrying", Kind.TIMED),
+            self._scanned(queue, "HSCAN", "jobs", Kind.TIMED),
+            self._scanned(queue, "HSCAN", "where", Kind.WHERE),
+            self._behind(queue),
+            self._scanned(queue, "HSCAN", "keys", Kind.KEY),
+            self._scanned(queue, "HSCAN", "flags", Kind.FLAG),
+            self._scanned(queue, "ZSCAN", "noted", Kind.NOTES),
+        ):
+            seen = 0
+            async for page in pages:
+                for at in range(0, len(page), BITE):
+                    yield page[at : at + BITE]
+                seen += len(page)
+                if seen >= most:
+                    break
+
+    async def _scanned(self, queue: str, command: str, name: str, kind: Kind) -> AsyncIterator[list[Row]]:
+        """A hash or sorted set, by cursor: a member may come twice, and one that is there throughout always comes."""
+        cursor = "0"
+        while True:
+            found = await self.link.call(command, prefix(queue) + name, cursor, "COUNT", PAGE, queue=queue)
+            cursor = text(found[0])
+            yield [Row(kind, text(member)) for member in found[1][::2]]
+            if cursor == "0":
+                return
+
+    async def _pending(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
+        """Every entry that a worker holds."""
+        stream, start = f"{prefix(queue)}ready:{tag}", "-"
+        if not await self._has_group(queue, stream):
+            return
+        while found := await self.link.call("XPENDING", stream, GROUP, start, "+", PAGE, queue=queue):
+            yield [Row(Kind.PENDING, f"{tag}:{text(row[0])}") for row in found]
+            start = f"({text(found[-1][0])}"
+
+    async def _has_group(self, queue: str, stream: str) -> bool:
+        if not await self.link.call("EXISTS", stream, queue=queue):
+            return False
+        return bool(await self.link.call("XINFO", "GROUPS", stream, queue=queue))
+
+    async def _readded(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
+        """Entries whose job has another id than theirs; a fresh one is in no other structure."""
+        async for page in self._entries(queue, f"ready:{tag}"):
+            yield [Row(Kind.READDED, f"{tag}:{entry}") for entry, value in page if _has_id(value)]
+
+    async def _behind(self, queue: str) -> AsyncIterator[list[Row]]:
+        async for page in self._entries(queue, "blocked"):
+            yield [Row(Kind.BLOCKED, entry) for entry, _ in page]
+
+    async def _entries(self, queue: str, name: str) -> AsyncIterator[list[tuple[str, bytes]]]:
+        start = "-"
+        while found := entries(await self.link.call("XRANGE", prefix(queue) + name, start, "+", "COUNT", PAGE, queue=queue)):
+            yield [(entry, fields.get("j", b"")) for entry, fields in found]
+            start = f"({found[-1][0]}"
+
+
+def _has_id(envelope: bytes) -> bool:
+    """True for the envelope of a job that was added again: its id stands in the header."""
+    parts = envelope.split(b";", 4)
+    return len(parts) == 5 and parts[3] != b""
