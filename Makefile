@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_FOR ?=
 BENCH ?=
+CHAOS ?=
 # most tests wait for leases and processes rather than compute: three at a time fill two cores
 SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis bench ci clean
+.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis bench chaos ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ test-all: test ## the same as test
 
 bench: setup-dev ## the users' targets, tried and judged (BENCH='--quick --html page.html')
 	@$(BIN)/python -m bench.targets $(BENCH)
+
+chaos: setup-dev ## faults on purpose, and a proof that nothing was lost (CHAOS='--minutes 1 --seed 3')
+	@$(BIN)/python -m bench.chaos $(CHAOS)
 
 ci: ## what CI runs
 	@sh .ci/run
