@@ -1,0 +1,56 @@
+"""The laws on a real run: a clean one is green, and each violation planted in it is seen by the law that is meant for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench.chaos.check import main
+from bench.chaos.ground import Ground
+from bench.chaos.laws import LAWS, judge
+from bench.chaos.selftest import PLANTS
+from bench.chaos.story import Evidence, Story
+
+
+def test_a_clean_run_breaks_no_law_and_every_law_has_looked_at_something(clean: Evidence) -> None:
+    judged = judge(Story(clean))
+    assert [f"{one.law}: {one.violations}" for one in judged if not one.held] == []
+    assert [one.law for one in judged if not one.looked] == ["workers live"]  # no process has ended
+
+
+@pytest.mark.parametrize("name", list(PLANTS))
+def test_a_planted_violation_is_seen_by_its_law(clean: Evidence, name: str) -> None:
+    law, plant = PLANTS[name]
+    broken = {judged.law for judged in judge(Story(plant(Ground(clean)))) if not judged.held}
+    assert law in broken
+
+
+def test_every_law_is_tried() -> None:
+    assert {law for law, _ in PLANTS.values()} == set(LAWS)
+
+
+def test_planting_leaves_the_evidence_as_it_was(clean: Evidence) -> None:
+    before = msgspec.msgpack.encode((clean.records, clean.queues))
+    for _, plant in PLANTS.values():
+        plant(Ground(clean))
+    assert msgspec.msgpack.encode((clean.records, clean.queues)) == before
+
+
+def test_the_command_judges_a_run_and_says_so(
+    run_directory: Path, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "verdict.json"
+    assert main([str(run_directory), "--url", server_url, "--self-test", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert f"All {len(LAWS)} laws held" in text
+    assert "NOT SEEN" not in text
+    told = msgspec.json.decode(out.read_bytes())
+    assert told["held"] is True
+    assert told["figures"]["jobs"] == 59
+
+
+def test_the_command_can_not_tell_without_a_run_or_a_server(run_directory: Path, server_url: str, tmp_path: Path) -> None:
+    assert main([str(tmp_path), "--url", server_url]) == 2
+    assert main([str(run_directory), "--url", f"unix://{tmp_path}/nobody.sock"]) == 2
