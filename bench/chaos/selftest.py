@@ -116,6 +116,17 @@ def _another_first(ground: Ground) -> Evidence:
     return ground.recorded(only(answer, job=ground.victim(lambda job: job.job != answer.job).job))
 
 
+@plant("two enqueues of one dedup key were told that they are the first", "deduplicated")
+def _two_firsts(ground: Ground) -> Evidence:
+    return ground.recorded(lambda record: msgspec.structs.replace(record, how="new") if record.how == "duplicate" else record)
+
+
+@plant("a job ran under two numbers", "enqueued once")
+def _two_numbers(ground: Ground) -> Evidence:
+    job = ground.any_job(lambda job: len(job.runs) > 1)
+    return ground.recorded(only(job.runs[-1].start, n=-1))
+
+
 @plant("a key is held by a job that has ended", "structures agree")
 def _wedged(ground: Ground) -> Evidence:
     job = ground.victim(lambda job: bool(job.key))
@@ -217,6 +228,12 @@ def _jump(ground: Ground) -> Evidence:
     return msgspec.structs.replace(changed, queues=ground.keeping(job, kept).queues)
 
 
+@plant("a lost start had more attempts behind it than were recorded", "attempts honest")
+def _ahead(ground: Ground) -> Evidence:
+    start = ground.victim().runs[0].start
+    return ground.recorded(lambda record: record, shifted(start, -1, pid=STRANGER, attempt=2))
+
+
 @plant("a killed start has used up an attempt", "outcomes true")
 def _charged(ground: Ground) -> Evidence:
     job = ground.victim()
@@ -268,6 +285,19 @@ def _revenant(ground: Ground) -> Evidence:
     return ground.recorded(lambda record: record, shifted(job.runs[0].start, later_ms, pid=STRANGER))
 
 
+@plant("a handler ended that never started", "nothing invented")
+def _stray_end(ground: Ground) -> Evidence:
+    end = ground.victim().runs[0].end
+    assert end is not None, "plain jobs have ended"
+    return ground.recorded(lambda record: record, shifted(end, 1, pid=STRANGER))
+
+
+@plant("a job started before it was asked for", "nothing invented")
+def _foresight(ground: Ground) -> Evidence:
+    job = ground.victim()
+    return ground.recorded(only(job.ask, mono_ns=job.runs[0].start_ns + 1))
+
+
 @plant("a job is recorded as completed and never started", "nothing invented")
 def _never_started(ground: Ground) -> Evidence:
     job = ground.victim()
@@ -305,6 +335,16 @@ def _tame(ground: Ground) -> Evidence:
     return ground.recorded(only(ground.victim().ask, want="stalled"))
 
 
+@plant("a job whose payload does not fit was started", "ended as told")
+def _readable(ground: Ground) -> Evidence:
+    return ground.recorded(only(ground.victim().ask, want="undecodable"))
+
+
+@plant("a job that fails for ever is completed", "ended as told")
+def _healed(ground: Ground) -> Evidence:
+    return ground.recorded(only(ground.victim().ask, want="dead"))
+
+
 @plant("the bytes of an undecodable job are gone", "ended as told")
 def _bytes(ground: Ground) -> Evidence:
     job = ground.any_job(lambda job: bool(job.kept and job.kept[0].reason == "undecodable"))
@@ -320,6 +360,18 @@ def _survivor(ground: Ground) -> Evidence:
     kept = job.kept[0]
     done = Tried(1, kept.ended_ms, kept.ended_ms, "completed", "", "")
     return ground.keeping(job, msgspec.structs.replace(kept, state="completed", reason="", history=(done,)))
+
+
+@plant("a job is cancelled and nobody asked for it", "ended as told")
+def _unasked(ground: Ground) -> Evidence:
+    ground.any_job(lambda job: job.cancel_asked and bool(job.kept) and job.kept[0].state == "cancelled")
+    return ground.recorded(lambda record: None if record.what == "cancel_asked" else record)
+
+
+@plant("a job was to be cancelled and is dead", "ended as told")
+def _killed(ground: Ground) -> Evidence:
+    job = ground.any_job(lambda job: job.cancel_asked and bool(job.kept) and job.kept[0].state == "cancelled")
+    return ground.keeping(job, msgspec.structs.replace(job.kept[0], state="dead", reason="attempts used up"))
 
 
 @plant("an enqueue was never answered", "answered")

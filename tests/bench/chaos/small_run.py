@@ -1,22 +1,23 @@
-"""A small clean run: every kind of job that needs no process of its own to kill, through the real engine, with the journal that the
-laboratory's producers and workers would have written. What the laws are tried on.
+"""A small clean run: every kind of job that needs no process of its own to kill, through the real engine, with the journal
+that the laboratory's producers and workers would have written. What the laws are tried on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.chaos.journal import Journal, QueueFacts, RunSettings, records, write_settings
+from bench.chaos.journal import Journal, QueueFacts, RunSettings, read_settings, records, write_settings
 from bench.chaos.reading import read
 from bench.chaos.story import Evidence
 from engine import Engine, Fixed, Handle, Job, JobNotFound, Queue, Settings, Snooze, WrongState
+from tests.support.factory import Hand, lone_store, reclaim
 from tests.support.running import running, until
 
 ATTEMPTS, LEASE_MS, CONCURRENCY = 3, 10_000, 5
@@ -118,23 +119,41 @@ class SmallRun:
         await self.cancel(await self.ask("cancelled", delay=60.0, want="cancelled"))
         return await self.ask("cancelled", seconds=30.0, want="cancelled")
 
+    async def run_after_a_loss(self, pid: int) -> None:
+        """Another worker, process `pid`, starts two jobs, one of them with a key, and is seen no more: its leases run out."""
+        async with self.engine, self.sender:
+            store = self.engine.connection.store
+            for key in ("", "k", "k"):
+                await self.ask("keyed" if key else "plain", key=key, fails=int(bool(key)))
+            hand = Hand(store, self.name, f"gone:{pid}:abcdef")
+            for claim in await hand.claim(2):
+                n = msgspec.msgpack.decode(claim.body.payload)["n"]
+                self.journal.note("start", n=n, job=claim.full_id, queue=self.name, key=claim.envelope.key, attempt=1, pid=pid)
+                await hand.lapse(claim)
+            await reclaim(store, self.name)
+            liveness_ns = time.monotonic_ns()
+            async with running(self.engine):
+                await until(lambda: store.counts(self.name), lambda c: not c.pending)
+            self._finish(liveness_ns)
+
+    def _finish(self, liveness_ns: int) -> None:
+        self.journal.close()
+        settings = msgspec.structs.replace(
+            self.settings(), liveness_mono_ns=liveness_ns, drained_mono_ns=time.monotonic_ns(), bound_ms=20_000
+        )
+        write_settings(self.directory, settings)
+
     async def run(self) -> None:
         """Enqueue, work, drain."""
         async with self.engine, self.sender:
             running_one = await self.enqueue_all()
             store = self.engine.connection.store
-            settings = self.settings()
             async with running(self.engine):
                 await until(lambda: store.counts(self.name), lambda c: c.pending == c.active == 1)
                 await self.cancel(running_one)
                 liveness_ns = time.monotonic_ns()
                 await until(lambda: store.counts(self.name), lambda c: not c.pending)
-                drained_ns = time.monotonic_ns()
-        self.journal.close()
-        write_settings(
-            self.directory,
-            msgspec.structs.replace(settings, liveness_mono_ns=liveness_ns, drained_mono_ns=drained_ns, bound_ms=20_000),
-        )
+                self._finish(liveness_ns)
 
     def settings(self) -> RunSettings:
         """What the run is set to."""
@@ -145,7 +164,16 @@ class SmallRun:
         )  # fmt: skip
 
 
-def evidence_of(url: str, directory: Path, queues: Sequence[str], settings: RunSettings) -> Evidence:
-    """What the checker would read."""
-    reading = read(url, queues)
-    return Evidence(settings=settings, records=records(directory), faults=[], queues=reading.queues)
+def made_small_run(url: str, directory: Path, name: str, *, lost_pid: int = 0) -> Iterator[Evidence]:
+    """Run it on a queue of that name; what the checker would read of it. Afterwards nothing is left of the queue."""
+    run = SmallRun(url, directory, name)
+    asyncio.run(run.run_after_a_loss(lost_pid) if lost_pid else run.run())
+    settings = read_settings(directory)
+    yield Evidence(settings=settings, records=records(directory), faults=[], queues=read(url, [name]).queues)
+    asyncio.run(_forget(url, name))
+
+
+async def _forget(url: str, name: str) -> None:
+    async with lone_store(url) as store:
+        while not (await store.obliterate(name, force=True)).is_done:
+            continue

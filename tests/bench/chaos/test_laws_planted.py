@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from bench.chaos.check import main
 from bench.chaos.ground import Ground
+from bench.chaos.journal import Fault
 from bench.chaos.laws import LAWS, judge
 from bench.chaos.selftest import PLANTS
 from bench.chaos.story import Evidence, Story
@@ -27,6 +29,16 @@ def test_a_planted_violation_is_seen_by_its_law(clean: Evidence, name: str) -> N
     assert law in broken
 
 
+def test_a_lost_lease_of_the_real_engine_needs_its_fault(lost: Evidence) -> None:
+    """What the engine writes down of a stall is what the laws look for: the runs of the lost worker alone are to be explained."""
+    story = Story(lost)
+    assert sorted((run.fate, run.start.pid) for _, run in story.runs()) == [("lost", 22)] * 2 + [("recorded", os.getpid())] * 5
+    assert {judged.law: judged.count for judged in judge(story) if not judged.held} == {"executions bounded": 4}
+    struck_ns = min(run.start_ns for _, run in story.runs())
+    lost.faults.append(Fault(i=1, kind="freeze", begin_mono_ns=struck_ns, pids=(22,), entitles=2, loses_lease=True))
+    assert [f"{judged.law}: {judged.violations}" for judged in judge(Story(lost)) if not judged.held] == []
+
+
 def test_every_law_is_tried() -> None:
     assert {law for law, _ in PLANTS.values()} == set(LAWS)
 
@@ -39,7 +51,7 @@ def test_planting_leaves_the_evidence_as_it_was(clean: Evidence) -> None:
 
 
 def test_the_command_judges_a_run_and_says_so(
-    run_directory: Path, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clean: Evidence, run_directory: Path, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "verdict.json"
     assert main([str(run_directory), "--url", server_url, "--self-test", "--json", str(out)]) == 0
@@ -51,6 +63,8 @@ def test_the_command_judges_a_run_and_says_so(
     assert told["figures"]["jobs"] == 59
 
 
-def test_the_command_can_not_tell_without_a_run_or_a_server(run_directory: Path, server_url: str, tmp_path: Path) -> None:
+def test_the_command_can_not_tell_without_a_run_or_a_server(
+    clean: Evidence, run_directory: Path, server_url: str, tmp_path: Path
+) -> None:
     assert main([str(tmp_path), "--url", server_url]) == 2
     assert main([str(run_directory), "--url", f"unix://{tmp_path}/nobody.sock"]) == 2

@@ -190,6 +190,21 @@ async def old_flag(store: RedisStore, queue: str) -> None:
     await raw(store, queue, "HSET", "flags", "c1-1", "1")
 
 
+async def wrong_place(store: RedisStore, queue: str) -> None:
+    """A job is looked for where it is not."""
+    await raw(store, queue, "HSET", "where", *await raw(store, queue, "ZRANGE", "retrying", 0, -1), "5:1-1")
+
+
+async def deleted_from_its_line(store: RedisStore, queue: str) -> None:
+    """One who waits for a key is gone, its place in the line is not."""
+    await raw(store, queue, "XTRIM", "blocked", "MAXLEN", 10)
+
+
+async def notes_for_ever(store: RedisStore, queue: str) -> None:
+    """Notes of a job that has ended, which nobody will sweep."""
+    await raw(store, queue, "ZADD", "noted", "+inf", "1-1")
+
+
 async def no_record(store: RedisStore, queue: str) -> None:
     """The record of who was completed is gone."""
     await raw(store, queue, "DEL", "done")
@@ -208,6 +223,9 @@ SPOILS = {
     hidden_stream: "where no worker looks",
     no_group: "entries and no group",
     old_flag: "flag c of a job that has ended",
+    wrong_place: "`where` has it at 5:1-1, it is at t",
+    deleted_from_its_line: "stands in its line and does not wait for it",
+    notes_for_ever: "its notes are kept for ever",
     no_record: "0 records of completed jobs",
 }
 
