@@ -8,41 +8,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import redis
 
-from .figures import Figures, Spread, figures_of
+from bench.report import Report, to_json
+from bench.report_text import to_text
+
+from .figures import figures_of
 from .journal import faults, read_settings, records
-from .laws import Judged, judge
+from .laws import judge
 from .reading import StillMoving, read
-from .selftest import Trial, self_test
+from .selftest import self_test
 from .story import Evidence, Story
-
-WIDTH = 130
-SHOWN = 5
-"""Violations of one law in the table; the JSON has more."""
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check` found."""
-
-    held: bool
-    server: str
-    took_seconds: float
-    laws: list[Judged]
-    figures: Figures
-    trials: list[Trial] = []
-    """Of a self-test: each planted violation, and the laws that saw it."""
-
-    @property
-    def broken(self) -> list[str]:
-        """The names of the laws that were broken."""
-        return [judged.law for judged in self.laws if not judged.held]
+from .verdict import Verdict, sections
 
 
 def gather(directory: Path, url: str) -> tuple[Evidence, str]:
@@ -63,80 +46,35 @@ def gather(directory: Path, url: str) -> tuple[Evidence, str]:
 
 def check(directory: Path, url: str, *, is_self_test: bool = False) -> Verdict:
     """Judge a run; errors as `gather`."""
-    began = time.monotonic()
+    began_mono = time.monotonic()
     evidence, server = gather(directory, url)
     story = Story(evidence)
-    laws = judge(story)
+    laws, figures = judge(story), figures_of(story)
     trials = self_test(evidence) if is_self_test else []
-    held = all(judged.held for judged in laws) and all(trial.held for trial in trials)
     return Verdict(
-        held=held, server=server, took_seconds=time.monotonic() - began, laws=laws, figures=figures_of(story), trials=trials
+        server=server,
+        seconds=time.monotonic() - began_mono,
+        laws=laws,
+        figures=figures,
+        lease_s=max((queue.lease_ms for queue in story.settings.queues.values()), default=0) / 1000,
+        enqueue_timeout_s=story.settings.enqueue_timeout_ms / 1000,
+        trials=trials,
     )
 
 
-# --- as text ---------------------------------------------------------------------------------------------------------
-
-
-def to_text(verdict: Verdict) -> str:
-    """The verdict for a terminal."""
-    return "\n".join([*_figures(verdict.figures), "", *_laws(verdict.laws), *_trials(verdict.trials), "", _last(verdict)]) + "\n"
-
-
-def _figures(f: Figures) -> Iterator[str]:
-    faults = ", ".join(f"{kind} {count}" for kind, count in f.faults.items()) or "none"
-    yield from textwrap.wrap(f"faults       {sum(f.faults.values())}: {faults}", WIDTH, subsequent_indent=" " * 13)
-    yield f"enqueues     {f.asked:,} asked, {f.acked:,} acknowledged, {f.unknown:,} unknown at first, {f.refused:,} refused"
-    ended = ", ".join(f"{count:,} {state}" for state, count in f.ended.items())
-    yield f"jobs         {f.jobs:,}: {ended or 'none ended'}"
-    yield (
-        f"starts       {f.starts:,}: {f.failures:,} failed attempts, {f.snoozes:,} snoozes, {f.crashes:,} ended their process, "
-        f"{f.extra:,} extra ({f.released:,} given back) of {f.entitled:,} that the faults entitle to"
+def report_of(verdict: Verdict, evidence_command: str, versions: dict[str, str], command: str) -> Report:
+    """The verdict as a report of its own."""
+    return Report(
+        title="Chaos, checked",
+        about="A run of bench.chaos, judged by its journals and by what Redis holds.",
+        command=command,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=verdict.seconds,
+        machine={},
+        versions=versions,
+        settings={"the run": evidence_command},
+        sections=sections(verdict),
     )
-    yield f"leases lost  {f.stalls:,}; {f.late:,} starts by workers that did not know yet"
-    yield f"started anew {_spread(f.recovery)}; with the server away or struck again: {_spread(f.recovery_disturbed)}"
-    yield f"server back  {_spread(f.restart)} until the next start"
-    yield f"delayed jobs {_spread(f.lateness)} after their time, where no fault was on"
-    yield (
-        f"longest      {f.longest_stall:.2f} s in which jobs could run and none started; enqueue call {f.longest_enqueue:.2f} s; "
-        f"draining {f.drain:.1f} s"
-    )
-
-
-def _spread(spread: Spread) -> str:
-    if not spread.count:
-        return "none"
-    return f"{spread.count:,} in p50 {spread.p50:.2f} s, p99 {spread.p99:.2f} s, most {spread.most:.2f} s"
-
-
-def _laws(laws: Sequence[Judged]) -> Iterator[str]:
-    for judged in laws:
-        verdict = "held" if judged.held else f"BROKEN {judged.count:,} times"
-        looked = f"{judged.looked:,} looked at" if judged.looked else "nothing to look at"
-        yield f"{judged.law:<20} {verdict:<22} {looked}"
-        for violation in judged.violations[:SHOWN]:
-            yield from textwrap.wrap(
-                f"{violation.job}: {violation.what}", WIDTH - 6, initial_indent=" " * 4, subsequent_indent=" " * 6
-            )
-        if judged.count > SHOWN:
-            yield f"    ... and {judged.count - SHOWN:,} more"
-
-
-def _trials(trials: Sequence[Trial]) -> Iterator[str]:
-    if trials:
-        yield ""
-    for trial in trials:
-        seen = "seen by " + ", ".join(trial.broken) if trial.broken else "seen by nobody"
-        yield f"planted: {trial.name:<58} {'ok' if trial.held else 'NOT SEEN' if trial.was_planted else 'not planted'}  {seen}"
-
-
-def _last(verdict: Verdict) -> str:
-    told = f"{verdict.server}, judged in {verdict.took_seconds:.1f} s"
-    if verdict.held:
-        return f"All {len(verdict.laws)} laws held ({told})."
-    blind = [trial.name for trial in verdict.trials if not trial.held]
-    parts = [f"broken: {', '.join(verdict.broken)}"] if verdict.broken else []
-    parts += [f"planted and not seen: {', '.join(blind)}"] if blind else []
-    return f"{'; '.join(parts)} ({told})."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,13 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--self-test", action="store_true", help="plant violations in what was read: each must be seen")
     options = parser.parse_args(arguments)
     try:
+        settings = read_settings(options.directory)
         verdict = check(options.directory, options.url, is_self_test=options.self_test)
     except (OSError, msgspec.DecodeError, StillMoving, redis.RedisError) as error:
         print(f"can't be told: {error}", file=sys.stderr)
         return 2
-    print(to_text(verdict), end="")
+    command = f"python -m bench.chaos.check {options.directory} --url {options.url}"
+    report = report_of(verdict, settings.command, settings.versions, command)
+    print(to_text(report), end="")
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=1))
+        options.json.write_bytes(to_json(report) + b"\n")
     return 0 if verdict.held else 1
 
 

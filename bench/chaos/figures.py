@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from .laws.executions import Cause, causes_of, crashes_itself, explains, extras_of
+from .laws.executions import Cause, causes_of, crashes_itself, explains, extras_of, unexplained
 from .laws.found import Found
 from .story import NEVER, Story
 
@@ -46,6 +46,8 @@ class Figures(msgspec.Struct, kw_only=True):
     """Jobs that ended their own process."""
     extra: int
     """Starts that a fault must explain: their lease was lost, or their worker stopped."""
+    explained: dict[str, int]
+    """Kind of fault -> how many of those it explains."""
     entitled: int
     """As many as the faults may have cost at worst."""
     stalls: int
@@ -73,6 +75,10 @@ def figures_of(story: Story) -> Figures:
     answers = [found[0].what for found in story.answers.values() if found]
     causes = causes_of(story)
     extras = extras_of(story, Found())
+    unexplained(extras, causes)
+    explained = Counter[str]()
+    for cause in causes:
+        explained[cause.name.partition(" (")[0]] += len(cause.taken)
     quick, slow = _recovery(story, causes)
     settings = story.settings
     drain_ns = settings.drained_mono_ns - settings.liveness_mono_ns if settings.drained_mono_ns else 0
@@ -90,6 +96,7 @@ def figures_of(story: Story) -> Figures:
         released=outcomes["released"],
         crashes=sum(run.fate != "recorded" and crashes_itself(story, job, run) for job, run in story.runs()),
         extra=len(extras),
+        explained={kind: count for kind, count in explained.most_common() if count},
         entitled=sum(cause.room for cause in causes),
         stalls=sum(len(kept.losses) for job in story.jobs.values() for kept in job.kept),
         late=_late(story),

@@ -118,8 +118,9 @@ class Story:
         self.answers: dict[int, list[Record]] = defaultdict(list)
         """Number -> acked, unknown, refused, in that order of time."""
         self.jobs: dict[str, JobStory] = {}
+        self.live: dict[int, Record] = {}
         self.gone: dict[int, Record] = {}
-        """Process -> its end."""
+        """Worker process -> its start, its end."""
         self.stray_ends: list[Record] = []
         self._shift_ms = _shift_ms(evidence.records) + evidence.clock_ahead_ms
         self._hear(evidence.records)
@@ -194,6 +195,8 @@ class Story:
                     self._story(record.job).cancel_asked = True
                 case "cancel_answer":
                     self._story(record.job).cancels.append(record)
+                case "live":
+                    self.live[record.pid] = record
                 case "gone":
                     self.gone[record.pid] = record
 

@@ -14,6 +14,8 @@ HEARD_NS = 2_000_000_000
 """Running workers hear of a cancel within so long; a handler that starts later should not have."""
 STALLED, UNDECODABLE = "stall limit", "undecodable"
 FAILED = ("attempts used up", "discarded")
+NOT_BEGUN = ("4", "69", "75")
+"""Exit codes of a worker whose server refuses, is away, or does not answer while it starts."""
 AFTER_MS = 5000
 """So long after a fault has ended, its refusals may still come: reconnecting takes its time."""
 
@@ -121,12 +123,15 @@ def answered(story: Story, found: Found) -> None:
                 found.against(f"number {n}", f"its enqueue ended as {answer.what} ({answer.how}), and the server was there")
 
 
-def _had_reason(story: Story, ask: Record, answer: Record) -> bool:
+def _had_reason(story: Story, begun: Record, ended: Record) -> bool:
+    """The server was away, or refused, at some time from then to then; for an unknown outcome any fault will do: a lost reply
+    is one."""
+
     def covers(fault: Fault) -> bool:
         return (
-            fault.begin_mono_ns <= answer.mono_ns
-            and (fault.end_mono_ns or NEVER) + AFTER_MS * 1_000_000 >= ask.mono_ns
-            and (answer.what == "unknown" or fault.server_away or fault.poor)
+            fault.begin_mono_ns <= ended.mono_ns
+            and (fault.end_mono_ns or NEVER) + AFTER_MS * 1_000_000 >= begun.mono_ns
+            and (ended.what == "unknown" or fault.server_away or fault.poor)
         )
 
     return any(covers(fault) for fault in story.faults)
@@ -134,10 +139,17 @@ def _had_reason(story: Story, ask: Record, answer: Record) -> bool:
 
 def workers_live(story: Story, found: Found) -> None:
     """No worker process ends by itself: neither an outage nor a blocked loop is a crash. Who ends badly was struck by a
-    fault, or ran a job that ends its process."""
+    fault, ran a job that ends its process, or never began since the server was away or refused it."""
     struck = {pid for fault in story.faults for pid in fault.pids}
-    struck |= {run.start.pid for job, run in story.runs() if crashes_itself(story, job, run)}
-    for pid, record in story.gone.items():
+    began = set()
+    for job, run in story.runs():
+        began.add(run.start.pid)
+        if crashes_itself(story, job, run):
+            struck.add(run.start.pid)
+    for pid, gone in story.gone.items():
         found.look()
-        if record.how != "0" and pid not in struck:
-            found.against(f"worker {record.worker or pid}", f"process {pid} ended by itself with {record.how}")
+        if gone.how == "0" or pid in struck:
+            continue
+        if gone.how in NOT_BEGUN and pid not in began and pid in story.live and _had_reason(story, story.live[pid], gone):
+            continue
+        found.against(f"worker {gone.worker or pid}", f"process {pid} ended by itself with {gone.how}")

@@ -126,7 +126,7 @@ def causes_of(story: Story) -> list[Cause]:
     for job, run in story.runs():
         if run.start.pid not in struck and crashes_itself(story, job, run):
             struck.add(run.start.pid)
-            name = f"{job.job} ended process {run.start.pid}"
+            name = f"a job that ended its process ({job.job})"
             causes.append(Cause(name, run.start_ns, NEVER, frozenset({run.start.pid}), slots - 1, True, False))
     for cause in causes:  # the dead stay struck
         if any(pid in story.gone and story.gone[pid].mono_ns <= _later(cause.end_ns) for pid in cause.pids):
