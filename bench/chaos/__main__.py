@@ -19,10 +19,12 @@ from engine import Clock, ConfigError
 from engine.fleet import run
 
 from . import report
+from .check import check
 from .journal import faults, records
 from .kinds import COMMON, RARE
 from .run import Plan, Run, say
 from .schedule import Planned, draw, matching, shown
+from .verdict import sections
 
 SECONDS_A_FAULT = 2.0
 """Between two faults, when only their number is given."""
@@ -101,6 +103,8 @@ async def played(options: argparse.Namespace, directory: Path, clock: Clock) -> 
 def finished(plan: Plan, schedule: list[Planned], it: Run, started_at: str, ran_on: dict[str, str], seconds: float) -> Report:
     """The report of a run that has ended, its server still up."""
     outcome = it.outcome
+    say("judging")
+    verdict = check(outcome.directory, it.server.url)
     told, struck = records(outcome.directory), faults(outcome.directory)
     tables = [report.faults_table(schedule, struck), report.jobs_faults_table(told), report.jobs_table(told)]
     return Report(
@@ -117,7 +121,7 @@ def finished(plan: Plan, schedule: list[Planned], it: Run, started_at: str, ran_
             "workers": f"{plan.workers} processes, 3 queues, {plan.concurrency} slots each, lease {plan.lease:g} s",
             "load": f"{plan.producers} producers, {plan.per_second:.0f} jobs a second for {plan.seconds:.0f} s",
         },
-        sections=[report.liveness(outcome), Section("What happened", tables=tables)],
+        sections=[*sections(verdict), report.liveness(outcome), Section("What happened", tables=tables)],
     )
 
 

@@ -68,9 +68,7 @@ def _costs(verdict: Verdict) -> Section:
     f = verdict.figures
     figures = [
         Figure("jobs", f.jobs, note=", ".join(f"{count:,} {state}" for state, count in f.ended.items())),
-        Figure(
-            "starts", f.starts, note=f"{f.failures:,} failed attempts, {f.snoozes:,} snoozes, {f.crashes:,} ended their process"
-        ),
+        Figure("starts", f.starts, note=f"{f.failures:,} failed, {f.snoozes:,} snoozed, {f.crashes:,} ended their process"),
         Figure("starts that faults explain", f.extra, at_most=f.entitled, note=_causes(f)),
         Figure("leases lost", f.stalls),
         Figure(
@@ -89,7 +87,8 @@ def _costs(verdict: Verdict) -> Section:
 
 
 def _causes(f: Figures) -> str:
-    return "at most: what they are entitled to. " + ", ".join(f"{kind} {count:,}" for kind, count in f.explained.items())
+    causes = ", ".join(f"{kind} {count:,}" for kind, count in f.explained.items())
+    return f"at most what they are entitled to; {causes}" if causes else ""
 
 
 def _spread(name: str, spread: Spread, aim: float | None = None) -> list[Figure]:

@@ -340,6 +340,18 @@ def test_an_enqueue_is_refused_or_unknown_only_for_a_reason() -> None:
     assert list(unlucky("refused", kill=True)) == ["answered"]
 
 
+@pytest.mark.parametrize(
+    ("code", "away", "is_fine"), [("69", True, True), ("69", False, False), ("1", True, False), ("0", False, True)]
+)
+def test_a_worker_may_end_at_its_start_when_there_is_no_server(code: str, away: bool, is_fine: bool) -> None:
+    made = Made()
+    made.note("live", 100, pid=5, worker="w5")
+    made.note("gone", 900, pid=5, worker="w5", how=code)
+    if away:
+        made.fault("outage", 50, 150, loses_lease=False, entitles=0, server_away=True)
+    assert made.broken() == {} if is_fine else list(made.broken()) == ["workers live"]
+
+
 # --- figures -----------------------------------------------------------------------------------------------------------
 
 
