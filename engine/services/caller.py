@@ -98,16 +98,20 @@ class Caller:
         self._hear(self._last_ring())
         return await self._deliver(settles, want)
 
-    async def _deliver(self, settles: Settles, want: int, *, tries: int = 0, is_over: Callable[[], bool] = bool) -> Answer | None:
-        """Send the call of this number until it is answered; None when it failed and nobody asks for the answer any more."""
+    async def _deliver(
+        self, settles: Settles, want: int, *, tries: int = 0, since_mono: float = 0.0, is_over: Callable[[], bool] = bool
+    ) -> Answer | None:
+        """Send the call of this number until it is answered; None when it failed and nobody asks for the answer any more.
+        `tries`: so often it was sent before, first at `since_mono`."""
         queue = self._spec.name
         self._holdings.ask(queue, want)
+        first_mono = sent_mono = self._clock.mono()
         try:
             while True:
                 try:
                     if tries:
                         settles = await self._after_trouble(settles)
-                    sent_mono = self._clock.mono()
+                        sent_mono = self._clock.mono()
                     held = len(self._held) - len(settles) + self._holdings.beside(queue)
                     record = _pack((self._worker, settles.done)) if settles.done else b""
                     reply = await self._store.step(
@@ -121,7 +125,8 @@ class Caller:
                 else:
                     self._answered_by(reply)
                     self._base = (reply.now_ms, sent_mono)
-                    return Answer(reply, settles, sent_mono)
+                    # what an earlier sending claimed is leased since then
+                    return Answer(reply, settles, sent_mono if reply.status != "again" else since_mono or first_mono)
         finally:
             self._holdings.ask(queue, 0)
 
@@ -151,9 +156,9 @@ class Caller:
             # whether it took effect is not known: the same number again is answered with what it claimed, if it did
             self._heard = ""
             if self._is_called_back:
-                return await self._deliver(Settles(), 0, is_over=is_over)
+                return await self._deliver(Settles(), 0, since_mono=sent_mono, is_over=is_over)
             await self._outage.wait(error, 1)  # a ring may have been lost with the connection, so it still wants its jobs
-            return await self._deliver(Settles(), want, tries=1, is_over=is_over)
+            return await self._deliver(Settles(), want, tries=1, since_mono=sent_mono, is_over=is_over)
         finally:
             self._waits = False
             self._holdings.ask(queue, 0)

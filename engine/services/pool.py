@@ -21,6 +21,7 @@ from ..store.settles import Settles
 from ..store.work import StepReply
 from .caller import Caller
 from .desk import Desk
+from .doubt import Doubt
 from .executor import HandlerCancelled
 from .gate import Gate
 from .holdings import Holdings
@@ -72,34 +73,24 @@ class Pool:
         self._on_due = on_due
         self._on_busy = on_busy
         self._caller = Caller(
-            spec,
-            store,
-            worker=worker,
-            clock=clock,
-            holdings=holdings,
-            outage=outage,
-            events=events,
-            on_lost=self._drop,
-            is_gone=lambda: self._gone,
-            last_ring=last_ring,
-        )
+            spec, store, worker=worker, clock=clock, holdings=holdings, outage=outage, events=events,
+            on_lost=self._drop, is_gone=lambda: self._gone, last_ring=last_ring,
+        )  # fmt: skip
         self._settler = Settler(spec, worker, events, self._caller.server_now_ms)
         self._runner = Runner(
             spec, store, worker=worker, clock=clock, events=events, resources=resources, settler=self._settler,
             threads=self.concurrency, shut=self.shut, server_now_ms=self._caller.server_now_ms,
         )  # fmt: skip
         self._places = Places(
-            self.concurrency,
-            spec.name,
-            pulse,
-            serve=self._serve,
-            is_over=lambda: self._gone,
-            on_stuck=self._give_up,
-            on_room=self._has_room,
-        )
+            self.concurrency, spec.name, pulse,
+            serve=self._serve, is_over=lambda: self._gone, on_stuck=self._give_up, on_room=self._has_room,
+        )  # fmt: skip
         self._outbox = Outbox()
         self._promised: dict[str, Event] = {}
         self._ready = Prefetch(clock, average=self._settler.slowest_average, give_back=self._give_back)
+        self._doubt = Doubt(
+            spec, store, worker=worker, clock=clock, held=self._held, on_lost=lambda claims: self.tell(claims, "lost")
+        )
         self._turns = Turns(clock)
         self._sleep = Rest(clock)
         self._hungry = True
@@ -314,6 +305,8 @@ class Pool:
                 self._running += 1
                 self._turns.begin()
                 try:
+                    if self._doubt.about(claim) and not await self._may_start(claim):
+                        continue
                     await self._runner.run(claim, slot, self._outbox.fill, self._promise)
                 except asyncio.CancelledError:
                     if not self._gone:
@@ -331,6 +324,14 @@ class Pool:
             if self._gone:  # its handler has answered the cancellation that was meant to end the slot
                 return
             await self._ready.wait()
+
+    async def _may_start(self, claim: Claim) -> bool:
+        """Ask whether it is still ours; the queue may have closed, or we be stopping, by the time that is known."""
+        await self._doubt.clear(claim)
+        if claim.told != "lost" and (self._stopping or self._gate.is_closed):
+            self._give_back(claim)
+            return False
+        return claim.told != "lost"
 
     def _give_up(self, slot: Slot) -> None:
         """Its handler did not end when its time was up and it was cancelled: settle without it."""

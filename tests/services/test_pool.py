@@ -16,7 +16,8 @@ from engine.services.outage import Outage
 from engine.services.pool import Pool
 from engine.services.pulse import Pulse
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, body, enqueue, enqueue_foreign, handler, reclaim, spec, states
+from engine.store.work import StepReply
+from tests.support.factory import Hand, body, enqueue, enqueue_foreign, handler, read, reclaim, spec, states
 from tests.support.recorder import Recorder
 from tests.support.running import until
 
@@ -140,6 +141,54 @@ async def test_a_job_whose_lease_is_lost_is_stopped_and_nothing_is_written(store
         bench.pool.tell([claim], "lost")
         await bench.recorder.next(LeaseLost)
     assert await states(store, queue, [job_id]) == ["waiting"]
+
+
+async def test_what_may_have_been_lost_before_it_could_start_is_asked_about_first(store: RedisStore, queue: str) -> None:
+    """The answer that gave it out lay unread for longer than a lease: a handler blocked the loop, or the process stood still."""
+    started: list[str] = []
+
+    async def note(payload: Any) -> None:
+        started.append("started")
+
+    (job_id,) = await enqueue(store, queue)
+    async with Bench(store, queue, handler(note), concurrency=1, lease_ms=200) as bench:
+        real, hand = store.step, Hand(store, queue, "w1")
+
+        async def lies_unread(*args: Any, **more: Any) -> StepReply:
+            reply = await real(*args, **more)
+            if reply.rows and reply.rows[0][0] != "s":
+                await hand.lapse(*read(queue, reply))
+                await reclaim(store, queue)
+                await asyncio.sleep(0.25)
+            return reply
+
+        store.step = lies_unread  # type: ignore[method-assign]  # this store is the test's own
+        await bench.recorder.next(LeaseLost, id=f"{queue}/{job_id}")
+        assert started == []
+        bench.pool.look()  # there is no bell here
+        await bench.recorder.next(JobCompleted, id=f"{queue}/{job_id}")
+    assert started == ["started"]
+
+
+async def test_what_was_asked_about_and_is_still_ours_runs(store: RedisStore, queue: str) -> None:
+    (job_id,) = await enqueue(store, queue)
+    async with Bench(store, queue, concurrency=1, lease_ms=200) as bench:
+        real, real_renew, asked = store.step, store.renew, []
+
+        async def renew(*args: Any) -> tuple[list[str], list[str]]:
+            asked.append(args)
+            return await real_renew(*args)
+
+        async def lies_unread(*args: Any, **more: Any) -> StepReply:
+            reply = await real(*args, **more)
+            await asyncio.sleep(0.25 if reply.rows else 0)
+            return reply
+
+        store.step = lies_unread  # type: ignore[method-assign]  # this store is the test's own
+        store.renew = renew  # type: ignore[method-assign, assignment]  # likewise
+        await bench.recorder.next(JobCompleted, id=f"{queue}/{job_id}")
+        assert len(asked) == 1
+        assert bench.recorder.all(LeaseLost) == []
 
 
 async def test_a_settle_that_is_refused_is_told_as_a_lost_lease_not_as_a_completion(store: RedisStore, queue: str) -> None:
