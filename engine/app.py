@@ -19,7 +19,7 @@ from .client import Client
 from .clock import Clock
 from .config import Settings, load
 from .connection import Connection
-from .declared import QueueSpec, rules_from
+from .declared import Limit, QueueSpec, WhenFull, rules_from
 from .enqueuing import Enqueuing
 from .errors import ConfigError, EngineClosed, UnknownQueue
 from .events import Events
@@ -81,6 +81,7 @@ class Engine:
         dedup_window: float | str = "1d",
         max_payload: int | None = None,
         max_waiting: int = 0,
+        when_full: WhenFull = "refuse",
     ) -> Queue:
         """Declare a queue. Durations are seconds, or text like "10s", "7d".
 
@@ -96,7 +97,11 @@ class Engine:
             keep_completed, keep_completed_for, keep_dead_for, keep_results_for: retention, by the sweeper.
             dedup_window: how long a dedup key is remembered.
             max_payload: bytes; None takes the setting (256 KiB).
-            max_waiting: refuse to enqueue beyond so many waiting jobs; 0 for no limit.
+            max_waiting: most jobs that may wait: waiting, blocked, scheduled and retrying ones together, active ones not; 0 for
+                no limit. It bounds what is enqueued; jobs that come back (retried, released, requeued) always find room.
+            when_full: "refuse" a job beyond that (`QueueFull`), or "drop-oldest": the oldest job that could run is removed for
+                it, never an active, scheduled or retrying one; with none to remove the new one is refused. A duplicate
+                (`dedup_key`) needs no room.
 
         Raises:
             ConfigError: a value of another kind or out of range, or a name that is taken or not usable.
@@ -117,7 +122,7 @@ class Engine:
             keep_notes_ms=duration_ms(whose, "keep_results_for", keep_results_for),
             dedup_window_ms=duration_ms(whose, "dedup_window", dedup_window),
             max_payload=settings.max_payload if max_payload is None else max_payload,
-            max_waiting=max_waiting,
+            limit=Limit(max_waiting, when_full),
             follows_settings=(lease is None, max_payload is None),
         )
         if name in self.queues:

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,13 +16,33 @@ from .errors import BadPayload, ConfigError, UnknownHandler
 from .given import is_async, why_no_function_of_one
 from .job import Job
 from .keys import check_job_name, check_key, check_queue, shown
-from .limits import DAY, check_limits, usable_name
+from .limits import DAY, check_choice, check_limits, usable_name
 from .outcome import Discard, Outcome, PauseQueue, Policy, Rules
 
 DAY_MS = DAY * 1000
 
 KeyOf = str | Callable[[Any], str | None]
 """How a payload names its ordering or dedup key: a field's name, or a function of the payload. None means no key."""
+
+
+WhenFull = Literal["refuse", "drop-oldest"]
+"""What becomes of a job that a full queue has no room for: it is refused, or the oldest that could run makes room for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many jobs may wait in a queue (0: any number), and what becomes of one beyond that."""
+
+    most: int = 0
+    when_full: WhenFull = "refuse"
+
+    @property
+    def drops(self) -> bool:
+        """True when jobs may be removed to make room."""
+        return self.most > 0 and self.when_full == "drop-oldest"
+
+
+NO_LIMIT = Limit()
 
 
 @dataclass(slots=True)
@@ -42,7 +62,7 @@ class QueueSpec:
     keep_notes_ms: int = 3_600_000
     dedup_window_ms: int = DAY_MS
     max_payload: int = 262_144
-    max_waiting: int = 0
+    limit: Limit = NO_LIMIT
     handlers: dict[str, HandlerSpec] = field(default_factory=dict)
     follows_settings: tuple[bool, bool] = (False, False)
     """Whether lease and payload limit were left to the settings, which are read later than queues are declared."""
@@ -58,8 +78,9 @@ class QueueSpec:
             stall_limit=self.stall_limit,
             keep_completed=self.keep_completed,
             max_payload=self.max_payload,
-            max_waiting=self.max_waiting,
+            max_waiting=self.limit.most,
         )
+        check_choice(f"queue {self.name!r}", "when_full", self.limit.when_full, typing.get_args(WhenFull))
 
     @property
     def attempts(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -11,13 +12,13 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 
 from .clock import Clock
-from .declared import DAY_MS, HandlerSpec, QueueSpec
-from .errors import BadInput, BadPayload, EnqueueUnknown, PayloadTooLarge
-from .events import Events, JobEnqueued
+from .declared import DAY_MS, NO_LIMIT, HandlerSpec, Limit, QueueSpec
+from .errors import BadInput, BadPayload, EnqueueUnknown, PayloadTooLarge, QueueFull
+from .events import Events, JobEnqueued, JobsDropped
 from .job import Body, encode_payload, pack_body
 from .keys import check_job_name, check_queue, shown
 from .options import EnqueueOptions, due_at_ms
-from .producer import CHUNK, Producer
+from .producer import CHUNK, Producer, in_calls
 from .results import Results
 from .store.producing import Enqueued, Entry
 
@@ -80,15 +81,20 @@ class Enqueuing:
 
         Raises:
             BadInput (BadPayload, PayloadTooLarge, BadName, BadTime): nothing was sent; mend the call.
-            StoreFull, StoreRefused, StoreUnreachable, EnqueueUnknown: see `Producer.add`.
+            QueueFull: as many jobs wait as may (`max_waiting`); a duplicate is never refused.
+            StoreFull, ProducerFull, StoreRefused, StoreUnreachable, EnqueueUnknown: see `Producer.add`.
         """
         spec, handler = self._known(queue, name)
         entry = self._entry(spec, queue, handler, name, payload, options)
+        limit = spec.limit if spec else NO_LIMIT
         try:
-            answers = await self._producer.add(queue, [entry], max_waiting=spec.max_waiting if spec else 0)
+            answers = await self._producer.add(queue, (entry,), limit)
         except EnqueueUnknown as unknown:
-            raise unknown.answering(lambda answers: self._handle(queue, name, answers[0], handler, entry)) from unknown
-        return self._handle(queue, name, answers[0], handler, entry)
+            took = functools.partial(self._took_one, queue, name, handler, limit, entry)
+            raise unknown.answering(took) from unknown
+        if not limit.most:
+            return self._handle(queue, name, answers[0], handler, entry)
+        return self._took_one(queue, name, handler, limit, entry, answers)
 
     async def enqueue_many(
         self,
@@ -98,29 +104,29 @@ class Enqueuing:
         options: EnqueueOptions,
         on_progress: Callable[[int], object] | None = None,
     ) -> list[Handle[Any]]:
-        """Add many, in calls of 100; each gets its own handle. `on_progress` hears how many are in; it may be async. The payloads
-        of the next call are taken and packed while one is under way.
+        """Add many, in calls of 100 and a megabyte; each gets its own handle. `on_progress` hears how many are in; it may be
+        async. The payloads of the next call are taken and packed while one is under way.
 
         A payload that can't be accepted stops before its chunk is sent; chunks before it are in (the error's `done` field says
-        how many jobs). Errors as `enqueue`.
+        how many jobs). In a full queue each job has its own result: those that had room are in, and so are duplicates; QueueFull
+        has a handle or None in `results` for each payload that was sent, and no more are sent. Errors as `enqueue`.
         """
         spec, handler = self._known(queue, name)
         if on_progress is not None and not callable(on_progress):
             raise BadInput(f"on_progress={shown(on_progress)} can't be called with the number of jobs that are in")
         handles: list[Handle[Any]] = []
+        limit = spec.limit if spec else NO_LIMIT
 
         async def send(entries: Sequence[Entry]) -> None:
-            def made(answers: Sequence[Enqueued]) -> list[Handle[Any]]:
-                return [self._handle(queue, name, a, handler, e) for a, e in zip(answers, entries, strict=True)]
-
-            try:
-                answers = await self._producer.add(queue, entries, max_waiting=spec.max_waiting if spec else 0)
-            except EnqueueUnknown as unknown:
-                before = list(handles)
-                raise unknown.answering(lambda answers: [*before, *made(answers)]) from unknown
-            handles.extend(made(answers))
-            if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
-                await waiting
+            for part in in_calls(entries, limit):
+                took = functools.partial(self._took_many, queue, name, handler, limit, part)
+                try:
+                    answers = await self._producer.add(queue, part, limit)
+                except EnqueueUnknown as unknown:
+                    raise unknown.answering(functools.partial(_so_far, took, tuple(handles))) from unknown
+                handles.extend(took(handles, answers))
+                if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
+                    await waiting
 
         async with _OneAhead(self._clock) as ahead:
             async for chunk in _chunks(payloads):
@@ -177,6 +183,50 @@ class Enqueuing:
             dedup_window_ms=window_ms,
         )
 
+    def _took_one(
+        self,
+        queue: str,
+        name: str,
+        handler: HandlerSpec | None,
+        limit: Limit,
+        entry: Entry,
+        answers: Sequence[Enqueued],
+    ) -> Handle[Any]:
+        """The handle of the one that was answered; QueueFull when it was refused."""
+        (answer,) = answers
+        if not answer.id:
+            raise _queue_full(queue, limit, answer, 1, 0)
+        if answer.made_room:
+            self._tell_dropped(queue, 1)
+        return self._handle(queue, name, answer, handler, entry)
+
+    def _took_many(
+        self,
+        queue: str,
+        name: str,
+        handler: HandlerSpec | None,
+        limit: Limit,
+        entries: Sequence[Entry],
+        before: Sequence[Handle[Any]],
+        answers: Sequence[Enqueued],
+    ) -> list[Handle[Any]]:
+        """The handles of those that were answered, behind those before them; QueueFull when some were refused."""
+        pairs = zip(answers, entries, strict=True)
+        if not limit.most:
+            return [self._handle(queue, name, answer, handler, entry) for answer, entry in pairs]
+        added = [self._handle(queue, name, answer, handler, entry) if answer.id else None for answer, entry in pairs]
+        handles = [handle for handle in added if handle is not None]
+        if dropped := sum(answer.made_room for answer in answers):
+            self._tell_dropped(queue, dropped)
+        if refused := len(added) - len(handles):
+            full = _queue_full(queue, limit, answers[added.index(None)], refused, len(before) + len(handles))
+            full.results = [*before, *added]
+            raise full
+        return handles
+
+    def _tell_dropped(self, queue: str, count: int) -> None:
+        self._events.emit(JobsDropped(queue=queue, count=count, at_ms=self._clock.now_ms()))
+
     def _handle(self, queue: str, name: str, answer: Enqueued, handler: HandlerSpec | None, entry: Entry) -> Handle[Any]:
         full = f"{queue}/{answer.id}"
         if not answer.duplicate and self._events.wants(JobEnqueued):
@@ -218,6 +268,26 @@ class _OneAhead:
             await asyncio.wait([self._call])
             if not self._call.cancelled():
                 self._call.exception()  # theirs is the one that is told
+
+
+def _so_far(
+    took: Callable[[Sequence[Handle[Any]], Sequence[Enqueued]], list[Handle[Any]]],
+    before: Sequence[Handle[Any]],
+    answers: Sequence[Enqueued],
+) -> list[Handle[Any]]:
+    return [*before, *took(before, answers)]
+
+
+def _queue_full(queue: str, limit: Limit, answer: Enqueued, refused: int, done: int) -> QueueFull:
+    what = f"{refused:,} were refused, {done:,} are in" if refused + done > 1 else "this one was refused"
+    return QueueFull(
+        f"queue {queue!r} is full: {answer.waiting:,} jobs wait, at most {limit.most:,} may: {what}. Wait until some have run, "
+        "or raise max_waiting",
+        queue=queue,
+        limit=limit.most,
+        waiting=answer.waiting,
+        done=done,
+    )
 
 
 def _least_ms(seconds: float) -> int:

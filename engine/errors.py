@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 class EngineError(Exception):
@@ -71,6 +71,16 @@ class StoreUnreachable(StoreError):
     """Nothing was sent: repeating is safe. Wait and repeat, or check the address."""
 
 
+class ProducerFull(StoreUnreachable):
+    """Too much waits in this process to be sent (`waiting` jobs to `queue`); this was not added to it. Enqueue no faster than
+    the server answers (await what was enqueued before), then repeat."""
+
+    def __init__(self, message: str, *, queue: str, waiting: int) -> None:
+        super().__init__(message)
+        self.queue = queue
+        self.waiting = waiting
+
+
 class StoreUnanswered(StoreError):
     """Sent, but no reply came: it may have happened. Repeat idempotent calls only (all of the engine's own are)."""
 
@@ -85,7 +95,7 @@ class EnqueueUnknown(StoreUnanswered):
     Calling `enqueue` afresh may add a second job, unless the job has a `dedup_key`.
     """
 
-    def __init__(self, message: str, *, repeat: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, message: str, *, repeat: Callable[[], Awaitable[Any]]) -> None:
         super().__init__(message)
         self.repeat = repeat
 
@@ -109,6 +119,22 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreRefused):
     """The server is at `maxmemory`: enqueue is refused whole, running jobs still settle. Free memory, then repeat."""
+
+
+class QueueFull(StoreRefused):
+    """As many jobs wait in the queue as may (`max_waiting`): the job was not added. Let some run, then repeat.
+
+    `queue`, `limit`, `waiting` say which, how many may wait and how many did. Of `enqueue_many`, `results` has a handle, or None
+    where it was refused, for each job that was sent, in order; `done` is how many are in. The payloads after those were not sent.
+    """
+
+    def __init__(self, message: str, *, queue: str, limit: int, waiting: int, results: Sequence[Any] = (), done: int = 0) -> None:
+        super().__init__(message, code="FULL")
+        self.queue = queue
+        self.limit = limit
+        self.waiting = waiting
+        self.results = results
+        self.done = done
 
 
 class StoreDenied(StoreRefused):

@@ -126,6 +126,13 @@ class JobsPromoted(Event, frozen=True, kw_only=True, tag="jobs.promoted"):
     count: int
 
 
+class JobsDropped(Event, frozen=True, kw_only=True, tag="jobs.dropped"):
+    """A full queue (`max_waiting`, drop-oldest) made room for what this process enqueued: `count` of its oldest were removed."""
+
+    queue: str
+    count: int
+
+
 class QueuePaused(Event, frozen=True, kw_only=True, tag="queue.paused"):
     """A queue gives out no more jobs, until `until_ms` (epoch ms) or, when null, until somebody resumes it."""
 
@@ -219,7 +226,7 @@ class ListenerFailed(Event, frozen=True, kw_only=True, tag="listener.failed"):
 
 ALL: tuple[type[Event], ...] = (
     JobEnqueued, JobStarted, JobCompleted, JobRetried, JobSnoozed, JobReleased, JobDied, JobCancelled, LeaseLost, HandlerStuck,
-    HandlerUnknown, JobsReclaimed, JobsPromoted, QueuePaused, QueueResumed, Swept, DataLoss,
+    HandlerUnknown, JobsReclaimed, JobsPromoted, JobsDropped, QueuePaused, QueueResumed, Swept, DataLoss,
     WorkerStarted, WorkerDraining, WorkerStopped, LoopBlocked, StoreDown, StoreUp, ServiceFailed, ListenerFailed,
 )  # fmt: skip
 """Every kind of event. `msgspec.json.Decoder(Union[ALL])` reads back what `msgspec.json.encode` wrote."""

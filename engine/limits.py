@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .durations import LONGEST, parse_duration
 from .errors import BadInput, ConfigError
@@ -40,6 +40,17 @@ def check_limits(whose: str, **given: object) -> None:
         least, most, kind, rule = _LIMITS[setting]
         if not within(value, least, most, kind):
             raise ConfigError(f"{whose}: {setting} must be {rule}, not {shown(value)}", setting=setting)
+
+
+def check_choice(whose: str, setting: str, value: object, choices: Sequence[str]) -> None:
+    """Check an option that is one of a few words.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if not isinstance(value, str) or value not in choices:
+        words = " or ".join(repr(choice) for choice in choices)
+        raise ConfigError(f"{whose}: {setting} must be {words}, not {shown(value)}", setting=setting)
 
 
 def duration_ms(whose: str, setting: str, given: float | str) -> int:

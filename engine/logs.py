@@ -45,6 +45,7 @@ LEVELS: Mapping[type[events.Event], Level] = {
     events.LeaseLost: "warning",
     events.HandlerStuck: "warning",
     events.JobsReclaimed: "warning",
+    events.JobsDropped: "warning",
     events.HandlerUnknown: "warning",
     events.QueuePaused: "warning",
     events.LoopBlocked: "warning",

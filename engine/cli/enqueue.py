@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import BadInput, EngineError, UnknownHandler
-from .common import Command, ExitCode, JsonFlag, answer, answer_json, bar, misuse, printable, say, seconds
+from ..errors import BadInput, EngineError, QueueFull, UnknownHandler
+from .common import Command, ExitCode, JsonFlag, answer, answer_json, bar, fail, misuse, printable, say, seconds
 from .finding import with_app
 
 if TYPE_CHECKING:
@@ -205,13 +205,19 @@ async def _bulk(
     try:
         with bar("lines") as advance:
             for chunk in _chunks(stream, total):
-                handles = await _send(app.client, queue, name, chunk, options, total)
-                for handle in handles if as_json else ():
-                    answer_json({"id": handle.id, "queue": queue, "name": name, "duplicate": handle.duplicate})
+                try:
+                    handles = await _send(app.client, queue, name, chunk, options, total)
+                except QueueFull as error:
+                    _show_many(queue, name, [handle for handle in error.results if handle is not None], as_json=as_json)
+                    raise
+                _show_many(queue, name, handles, as_json=as_json)
                 total.through = chunk[-1][0]
                 advance(total.lines)
-    except (EngineError, KeyboardInterrupt):
+    except (EngineError, KeyboardInterrupt) as error:
         say(f"engine: stopped: {total}; go on with line {total.through + 1}")
+        if isinstance(error, QueueFull) and total.done:
+            fail(error)
+            return ExitCode.PARTIAL
         raise
     if as_json:
         say(f"engine: {total}")
@@ -220,6 +226,11 @@ async def _bulk(
     if not total.bad:
         return ExitCode.DONE
     return ExitCode.PARTIAL if total.done else ExitCode.USAGE
+
+
+def _show_many(queue: str, name: str, handles: Sequence[Handle], *, as_json: bool) -> None:
+    for handle in handles if as_json else ():
+        answer_json({"id": handle.id, "queue": queue, "name": name, "duplicate": handle.duplicate})
 
 
 def _chunks(stream: IO[bytes], total: _Bulk) -> Iterator[list[tuple[int, Any]]]:
@@ -249,6 +260,10 @@ async def _send(
         handles = list(await client.enqueue_many(queue, name, [payload for _, payload in chunk], options))
         total.took(handles)
         return handles
+    except QueueFull as error:
+        total.took([handle for handle in error.results if handle is not None])
+        total.through = chunk[error.results.index(None)][0] - 1
+        raise
     except BadInput:
         handles = []
     for line, payload in chunk:
@@ -256,6 +271,9 @@ async def _send(
             handle = await client.enqueue(queue, name, payload, options)
         except BadInput as error:
             total.complain(line, error)
+        except QueueFull as error:
+            error.results, total.through = handles, line - 1
+            raise
         else:
             total.took([handle])
             handles.append(handle)

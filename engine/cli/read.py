@@ -66,12 +66,16 @@ def _stats_row(name: str, queue: QueueView) -> list[object]:
     from ..durations import format_duration
 
     oldest = format_duration(queue.oldest_waiting_seconds) if queue.waiting else ""
-    note = ""
+    notes = []
     if queue.paused:
-        note = "PAUSED" + (f" until {queue.paused_until}" if queue.paused_until else "")
-        note += f": {queue.pause_reason}" if queue.pause_reason else ""
+        until = f" until {queue.paused_until}" if queue.paused_until else ""
+        notes.append(f"PAUSED{until}" + (f": {queue.pause_reason}" if queue.pause_reason else ""))
     elif queue.rate_limited_until:
-        note = f"rate limited until {queue.rate_limited_until}"
+        notes.append(f"rate limited until {queue.rate_limited_until}")
+    if queue.max_waiting:
+        is_full = queue.waiting + queue.scheduled + queue.retrying + queue.blocked >= queue.max_waiting
+        notes.append(f"{'FULL: ' if is_full else ''}at most {queue.max_waiting:,} may wait")
+    notes += [f"{n:,} {what}" for n, what in ((queue.refused, "refused"), (queue.dropped, "dropped")) if n]
     counts = (
         queue.waiting,
         queue.active,
@@ -82,7 +86,7 @@ def _stats_row(name: str, queue: QueueView) -> list[object]:
         queue.completed,
         queue.cancelled,
     )
-    return [name, *counts, oldest, queue.workers, note]
+    return [name, *counts, oldest, queue.workers, "; ".join(notes)]
 
 
 def jobs(

@@ -21,6 +21,8 @@ from .views import counted
 OVERDUE_MS = 30_000
 """A promoter looks at every due time; so late means that none does."""
 STUCK = "the live workers' {} is stuck: look at their log, restart them one by one"
+NEARLY_FULL = 0.9
+"""Share of `max_waiting` from which a queue is told of: what comes next is refused, or the oldest are dropped."""
 SAMPLE = 50
 """Waiting jobs whose names are looked up among the workers'."""
 
@@ -112,6 +114,7 @@ def queue_findings(
                 "warning", queue, f"paused for {since}{reason} with {counted(work, 'job')} pending", f"engine resume {queue}"
             )
         )
+    found += _fullness(counts, spec)
     found += _silent_holders(counts, spec, live, consumers)
     late = [row for row in timed if row.due_ms < counts.now_ms - OVERDUE_MS]
     if late and live:
@@ -128,6 +131,17 @@ def queue_findings(
             of_queue("ok", queue, f"{counted(work, 'job')} pending, {counted(len(live), 'live worker')}, conservation exact")
         )
     return found
+
+
+def _fullness(counts: QueueCounts, spec: QueueSpec | None) -> list[Finding]:
+    if spec is None or not spec.limit.most or counts.kept < spec.limit.most * NEARLY_FULL:
+        return []
+    lost = ", ".join(f"{counted(n, 'job')} {word}" for n, word in ((counts.refused, "refused"), (counts.dropped, "dropped")) if n)
+    what = f"{counts.kept:,} jobs wait of at most {spec.limit.most:,}" + (f" ({lost} so far)" if lost else "")
+    mend = "more workers, fewer jobs, or a higher max_waiting; when it is full, " + (
+        "enqueue is refused" if spec.limit.when_full == "refuse" else "the oldest jobs are dropped"
+    )
+    return [of_queue("warning", counts.queue, what, mend)]
 
 
 def _unknown_names(queue: str, live: Sequence[WorkerRow], waiting: Sequence[JobRow]) -> list[Finding]:

@@ -107,6 +107,14 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     stalled: int
     priority: int | None
     concurrency: int | None
+    max_waiting: int | None
+    """Most jobs that may wait, scheduled, retrying and blocked ones included; None without a limit, or when this application
+    does not declare the queue"""
+    when_full: str | None
+    refused: int
+    """Never enqueued: the queue was full"""
+    dropped: int
+    """Of the removed ones: the oldest, to make room"""
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,6 +117,10 @@ def queue_view(counts: QueueCounts, spec: QueueSpec | None) -> QueueView:
         stalled=counts.stalled,
         priority=spec.priority if spec else None,
         concurrency=spec.concurrency if spec else None,
+        max_waiting=spec.limit.most or None if spec else None,
+        when_full=spec.limit.when_full if spec and spec.limit.most else None,
+        refused=counts.refused,
+        dropped=counts.dropped,
     )
 
 

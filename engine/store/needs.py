@@ -13,8 +13,9 @@ _CALLED = re.compile(r"\b(?:call|try)\(\s*'([A-Z]+)'(?:,\s*'([A-Z]+)')?")
 FAMILIES = ("XGROUP", "XINFO")
 """Commands whose second word is judged too."""
 
-_OUT_OF_REACH = {"enqueue": frozenset({"HDEL", "HINCRBY", "LLEN", "LPOP", "LPOS", "LREM", "XDEL"})}
-"""What is only in those functions of a script's parts that it never calls."""
+_DROPPING = frozenset({"DEL", "EXISTS", "HDEL", "LLEN", "LPOP", "LREM", "XDEL", "ZREM"})
+_OUT_OF_REACH = {"enqueue": _DROPPING | {"LPOS"}, "enqueue drop-oldest": frozenset({"LPOS"})}
+"""What is only in those functions of a script's parts that it never calls, or only where a full queue's oldest jobs make room."""
 
 _SAMPLES = {
     "DEL": "@meta",
@@ -37,9 +38,10 @@ _SAMPLES = {
 
 @cache
 def called_by(name: str) -> frozenset[str]:
-    """The commands that a script and its parts have in them, `XGROUP CREATE` for one of a family."""
+    """The commands that a script and its parts have in them, `XGROUP CREATE` for one of a family. `enqueue drop-oldest` is the
+    script as queues with such a limit call it."""
     found = set()
-    for command, word in _CALLED.findall(script(name).text):
+    for command, word in _CALLED.findall(script(name.partition(" ")[0]).text):
         found.add(f"{command} {word}" if command in FAMILIES else command)
     return frozenset(found) - _OUT_OF_REACH.get(name, frozenset())
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..declared import NO_LIMIT, Limit
 from ..errors import StoreRefused
 from ..keys import prefix, registry
 from .base import Verbs, text
+
+DROPPING = "enqueue drop-oldest"
+"""What `needs` calls the script where it may remove jobs, which a producer has no right to otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +35,38 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The id a job got, or the first job's when it is a duplicate."""
+    """The id a job got, or the first job's when it is a duplicate; '' when the queue was full and the job was refused."""
 
     id: str
     duplicate: bool
+    made_room: bool = False
+    """An older job was removed for it."""
+    waiting: int = 0
+    """Of a refused one: how many jobs wait."""
 
 
 class ProducingVerbs(Verbs):
     """The verbs of producers."""
 
     async def enqueue(
-        self, queue: str, producer: str, number: int, entries: Sequence[Entry], max_waiting: int = 0, replicas: int = 0
+        self, queue: str, producer: str, number: int, entries: Sequence[Entry], limit: Limit = NO_LIMIT, replicas: int = 0
     ) -> list[Enqueued]:
-        """Add jobs. The same producer and number again adds nothing and gives the same answer; with `replicas`, it comes when so
-        many of them have the jobs too.
+        """Add jobs, one answer each. The same producer and number again adds nothing and gives the same answer; with `replicas`,
+        it comes when so many of them have the jobs too.
 
         Raises:
             StoreFull: the server is at maxmemory, nothing was added.
-            StoreRefused: code FULL, the queue has `max_waiting` jobs; code STALE, a later number was answered before.
+            StoreRefused: code STALE, a later number was answered before.
             StoreUnreachable, StoreUnanswered: repeat with the same number.
-        Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms.
+        Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms, 40
+        where the oldest go.
         """
         flat: list[str | bytes] = []
         for entry in entries:
             flat += (entry.head, entry.body)
-        args = (producer, number, max_waiting, *flat)
+        if limit.most and limit.drops and DROPPING not in self.link.allowed:
+            await self._check_rights(DROPPING, queue)
+        args = (producer, number, limit.most, limit.when_full, *flat)
         if replicas:
             reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *self._common(), *args)
         else:
@@ -64,7 +75,18 @@ class ProducingVerbs(Verbs):
             raise StoreRefused("this enqueue call is older than one already answered", code="STALE")
         ms, first, dups = text(reply[0]), int(reply[1]), reply[2]
         older = {int(dups[i]): text(dups[i + 1]) for i in range(0, len(dups), 2)}
-        return [Enqueued(older.get(i) or f"{ms}-{first + i}", i in older) for i in range(len(entries))]
+        if len(reply) == 3:
+            return [Enqueued(older.get(i) or f"{ms}-{first + i}", i in older) for i in range(len(entries))]
+        full, cut, waiting = (int(part) for part in reply[3:])
+        answers = []
+        for i in range(len(entries)):
+            if i in older:
+                answers.append(Enqueued(older[i], True))
+            elif i < cut:
+                answers.append(Enqueued(f"{ms}-{first + i}", False, made_room=i >= full))
+            else:
+                answers.append(Enqueued("", False, waiting=waiting))
+        return answers
 
     async def last_enqueue(self, queue: str, producer: str) -> int:
         """Number of the last enqueue call of this producer that the server knows of, 0 when none."""

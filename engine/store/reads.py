@@ -42,6 +42,8 @@ _FLOWS = (
     "released",
     "requeued",
     "expired",
+    "refused",
+    "dropped",
 )
 
 

@@ -47,6 +47,10 @@ class QueueCounts:
     requeued: int
     expired: int
     """of the cancelled ones: too late to start"""
+    refused: int
+    """never enqueued: the queue was full"""
+    dropped: int
+    """of the removed ones: the oldest, to make room in a full queue"""
     workers: int
     """seen within the last 15 s"""
     paused: Pause | None
@@ -62,7 +66,12 @@ class QueueCounts:
     @property
     def pending(self) -> int:
         """Jobs that have not ended: waiting, active, scheduled, retrying or blocked."""
-        return self.waiting + self.active + self.scheduled + self.retrying + self.blocked
+        return self.kept + self.active
+
+    @property
+    def kept(self) -> int:
+        """Jobs that count against the queue's `max_waiting`: waiting, scheduled, retrying or blocked."""
+        return self.waiting + self.scheduled + self.retrying + self.blocked
 
     @property
     def difference(self) -> int:

@@ -9,10 +9,13 @@ import pytest
 
 from engine.client import Client, Depth, Finding
 from engine.client.checkup_server import server_findings
+from engine.declared import Limit, WhenFull
 from engine.keys import prefix
+from engine.store.producing import Entry
 from engine.store.redis_store import RedisStore
 from engine.store.server import Replica
 from tests.store.seed import Hand, dead, enqueue
+from tests.support.factory import body
 
 HOUR = 3_600_000
 
@@ -139,6 +142,19 @@ async def test_a_key_of_a_foreign_type_is_a_problem_and_the_rest_is_told_all_the
     problems = [one.what for one in await found(client, queue) if one.level == "problem"]
     assert problems[0].startswith("a key of it has a foreign type")
     assert "1 job and no live worker" in problems
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "drop-oldest"])
+async def test_a_nearly_full_queue_is_a_warning(client: Client, store: RedisStore, queue: str, when_full: WhenFull) -> None:
+    await alive(store, queue)
+    limit = client.queues[queue].limit = Limit(10, when_full)
+    await store.enqueue(queue, "p", 1, [Entry(body())] * 8, limit)
+    assert [finding.level for finding in await found(client, queue)] == ["ok"]
+    await store.enqueue(queue, "p", 2, [Entry(body(), delay_ms=HOUR)] * 3, limit)
+    finding = await only(client, queue, "warning")
+    word = "refused" if when_full == "refuse" else "dropped"
+    assert finding.what == f"10 jobs wait of at most 10 (1 job {word} so far)"
+    assert finding.mend.endswith("enqueue is refused" if when_full == "refuse" else "the oldest jobs are dropped")
 
 
 async def test_dead_jobs_are_a_note(client: Client, store: RedisStore, queue: str) -> None:

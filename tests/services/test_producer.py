@@ -14,15 +14,17 @@ from engine import (
     JobCancelled,
     JobDead,
     JobNotFound,
+    ProducerFull,
     ResultTimeout,
     StoreRefused,
     StoreUnreachable,
 )
-from engine.producer import CHUNK, Producer
+from engine.declared import Limit
+from engine.producer import CHUNK, CHUNK_BYTES, MOST_DROPPING, Producer, in_calls
 from engine.results import Results
-from engine.store.producing import Entry
+from engine.store.producing import Enqueued, Entry
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, body, enqueue, lone_store
+from tests.support.factory import Hand, body, enqueue, lone_store, usurp
 from tests.support.faults import Proxy, calls
 from tests.support.running import until
 
@@ -79,7 +81,7 @@ async def test_an_unknown_outcome_can_be_asked_for_and_takes_effect_once(
         await one.add(queue, ONE)
     cut.times = 0
     await one.add(queue, ONE)  # goes on under another name, so that the first can still be asked for
-    assert [a.duplicate for a in await caught.value.repeat()] == [False]  # type: ignore[attr-defined]  # what `add` answers
+    assert [a.duplicate for a in await caught.value.repeat()] == [False]
     assert (await store.counts(queue)).enqueued == 3
 
 
@@ -89,19 +91,31 @@ async def test_a_server_that_is_not_there_says_that_nothing_was_sent(queue: str)
             await producer(nowhere, timeout=0.1).add(queue, ONE)
 
 
-async def test_a_full_queue_refuses_and_names_the_way_out(store: RedisStore, queue: str) -> None:
+async def test_a_full_queue_answers_each_of_many_callers_for_itself(store: RedisStore, queue: str) -> None:
     one = producer(store)
-    await one.add(queue, ONE * 2, max_waiting=2)
-    with pytest.raises(StoreRefused, match="raise max_waiting") as caught:
-        await one.add(queue, ONE, max_waiting=2)
-    assert caught.value.code == "FULL"
+    adding = [asyncio.ensure_future(one.add(queue, ONE * n, Limit(5))) for n in (1, 2, 4, 2)]  # the last three go together
+    answers = await asyncio.gather(*adding)
+    assert [[bool(job.id) for job in a] for a in answers] == [[True], [True] * 2, [True] * 2 + [False] * 2, [False] * 2]
+    assert (await store.counts(queue)).waiting == 5
+    await one.close()
+
+
+async def test_where_the_oldest_make_room_calls_are_shorter(store: RedisStore, queue: str) -> None:
+    one = producer(store)
+    answers = await asyncio.gather(*(one.add(queue, ONE, Limit(10, "drop-oldest")) for _ in range(120)))
+    assert sum(a[0].made_room for a in answers) == (await store.counts(queue)).dropped == 110
+    row = await store.link.call("HGET", f"engine:{{{queue}}}:meta", "p:p")
+    assert int(row.partition(b"|")[0]) == 1 + -(-119 // MOST_DROPPING)
+    await one.close()
 
 
 async def test_each_of_many_waiting_callers_hears_of_a_failure(store: RedisStore, queue: str) -> None:
     one = producer(store)
-    await one.add(queue, ONE * 2, max_waiting=2)
+    await one.add(queue, ONE)
+    restore = await usurp(store, queue, "ready:5")
     answers = await asyncio.gather(*(one.add(queue, ONE) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(a, StoreRefused) for a in answers)
+    await restore()
     await one.close()
 
 
@@ -133,6 +147,81 @@ async def test_a_closed_producer_refuses_after_it_sent_what_waited(store: RedisS
     await closing
     with pytest.raises(EngineClosed):
         await one.add(queue, ONE)
+
+
+# --- what waits to be sent -------------------------------------------------------------------------------------------
+
+
+async def held_up(proxy: Proxy, one: Producer, queue: str) -> asyncio.Future[list[Enqueued]]:
+    """A call is under way whose answer does not come: what is added now waits."""
+    await one.add(queue, ONE)
+    proxy.swallow()
+    first = asyncio.ensure_future(one.add(queue, ONE))
+    await asyncio.sleep(0)  # it has left
+    return first
+
+
+@pytest.mark.parametrize("bound", ["jobs", "bytes"])
+async def test_more_than_may_wait_in_this_process_is_refused_at_once_and_the_rest_is_sent(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr("engine.producer.MOST_PENDING", 10 if bound == "jobs" else 1000)
+    monkeypatch.setattr("engine.producer.MOST_PENDING_BYTES", 10_000 if bound == "jobs" else 10 * len(ONE[0].body))
+    one = producer(far)
+    adding = [await held_up(proxy, one, queue)]
+    adding += [asyncio.ensure_future(one.add(queue, ONE * 2)) for _ in range(5)]
+    await asyncio.sleep(0)
+    with pytest.raises(ProducerFull, match="10 jobs of") as caught:
+        await one.add(queue, ONE)
+    assert (caught.value.queue, caught.value.waiting) == (queue, 10)
+    proxy.heal()
+    await proxy.cut_all()
+    assert [len(a) for a in await asyncio.gather(*adding)] == [1, 2, 2, 2, 2, 2]
+    assert len(await one.add(queue, ONE)) == 1
+    assert (await store.counts(queue)).enqueued == 13
+    await one.close()
+
+
+async def test_one_job_may_wait_however_large_it_is(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.producer.MOST_PENDING_BYTES", 1)
+    one = producer(far)
+    adding = [await held_up(proxy, one, queue), asyncio.ensure_future(one.add(queue, ONE))]
+    await asyncio.sleep(0)
+    with pytest.raises(ProducerFull):
+        await one.add(queue, ONE)
+    proxy.heal()
+    await proxy.cut_all()
+    assert len(await asyncio.gather(*adding)) == 2
+    await one.close()
+
+
+async def test_a_call_carries_a_megabyte_of_payload_or_one_job(store: RedisStore, queue: str) -> None:
+    big = [Entry(bytes(CHUNK_BYTES // 4)), Entry(bytes(CHUNK_BYTES // 4)), Entry(bytes(2 * CHUNK_BYTES)), *ONE * 150]
+    assert [len(part) for part in in_calls(big)] == [2, 1, 100, 50]
+    assert [len(part) for part in in_calls(big, Limit(9, "drop-oldest"))] == [2, 1, 40, 40, 40, 30]
+    one = producer(store)
+    await asyncio.gather(*(one.add(queue, [entry]) for entry in [*ONE, *big[:3], big[0]]))
+    row = await store.link.call("HGET", f"engine:{{{queue}}}:meta", "p:p")
+    assert int(row.partition(b"|")[0]) == 4  # the first at once, then two together, the large one, the last
+    await one.close()
+
+
+async def test_callers_that_went_together_ask_again_each_for_its_own(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    one = producer(far, timeout=0.5)
+    await one.add(queue, ONE)
+    cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+    errors = await asyncio.gather(*(one.add(queue, ONE * n) for n in (1, 1, 3)), return_exceptions=True)
+    cut.times = 0
+    assert all(isinstance(error, EnqueueUnknown) for error in errors)
+    found = [await error.repeat() for error in errors if isinstance(error, EnqueueUnknown)]
+    assert [len(answers) for answers in found] == [1, 1, 3]
+    assert len({job.id for answers in found for job in answers}) == 5
+    assert (await store.counts(queue)).enqueued == 6
+    await one.close()
 
 
 # --- waiting for an end ----------------------------------------------------------------------------------------------
@@ -201,16 +290,3 @@ async def test_a_reader_whose_connection_breaks_reads_on(proxy: Proxy, far: Redi
     await hand.complete(*await hand.claim(2))
     assert await asyncio.gather(*waits) == [b"", b""]
     await results.close()
-
-
-async def test_callers_merged_into_a_call_that_does_not_fit_get_their_own_answers(store: RedisStore, queue: str) -> None:
-    one = producer(store)
-    adding = [asyncio.ensure_future(one.add(queue, ONE * n, max_waiting=5)) for n in (1, 2, 4, 2)]  # the last three are merged
-    answers = await asyncio.gather(*adding, return_exceptions=True)
-    assert [
-        len(a) if isinstance(a, list) else a.code
-        for a in answers
-        if not isinstance(a, BaseException) or isinstance(a, StoreRefused)
-    ] == [1, 2, "FULL", 2]
-    assert (await store.counts(queue)).waiting == 5
-    await one.close()

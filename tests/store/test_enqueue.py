@@ -91,18 +91,6 @@ async def test_the_body_arrives_byte_for_byte(store: RedisStore, queue: str) -> 
     assert claim.envelope.key == "São;Paulo\n1"
 
 
-async def test_a_call_that_would_pass_the_limit_is_refused_whole(store: RedisStore, queue: str) -> None:
-    await store.enqueue(
-        queue, "p", 1, [Entry(body(), delay_ms=HOUR), Entry(body(), ordering_key="k"), Entry(body(), ordering_key="k")], 4
-    )
-    with pytest.raises(StoreRefused, match="3 jobs wait, at most 4 may") as caught:
-        await store.enqueue(queue, "p", 2, [Entry(body())] * 2, 4)
-    assert caught.value.code == "FULL"
-    assert (await store.counts(queue)).enqueued == 3
-    await store.enqueue(queue, "p", 2, [Entry(body())], 4)  # a refused number may be used again
-    assert (await store.counts(queue)).enqueued == 4
-
-
 @pytest.mark.parametrize("suffix", ["scheduled", "jobs", "where", "keys", "blocked"])
 async def test_a_foreign_type_stops_a_call_before_its_first_write(store: RedisStore, queue: str, suffix: str) -> None:
     await enqueue(store, queue, 2, ordering_key="k")

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from engine import Clock
+from engine.declared import Limit
 from engine.errors import StoreDenied
 from engine.job import State
 from engine.store.link import Link
+from engine.store.needs import called_by
+from engine.store.producing import Entry
 from engine.store.redis_store import RedisStore
-from engine.store.rights import ROLES, Role, rules
-from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, reclaim
+from engine.store.rights import ROLES, Role, commands, rules
+from tests.support.factory import HOUR, Hand, Now, at_time, body, enqueue, reclaim
 
 As = Callable[[Role], Awaitable[RedisStore]]
 
@@ -41,6 +44,8 @@ async def test_a_producer_enqueues_every_kind_of_job_and_waits_for_its_end(as_ro
     await enqueue(producer, queue, 3, ordering_key="k")
     await enqueue(producer, queue, dedup_key="d", dedup_window_ms=1_000)
     (job_id,) = await enqueue(producer, queue, delay_ms=HOUR)
+    answers = await producer.enqueue(queue, "p", 1, [Entry(body()), Entry(body(), delay_ms=HOUR)], Limit(6))
+    assert [bool(one.id) for one in answers] == [True, False]
     assert (await producer.await_end(queue, job_id))[0] == "waiting"
     assert (await producer.server_info()).durability == "process"
     await store.link.call("HDEL", "engine:queues", queue)
@@ -55,6 +60,19 @@ async def test_a_producer_can_neither_claim_nor_look_nor_remove(as_role: As, que
         await producer.delete(queue, job_id, "why")
     with pytest.raises(StoreDenied):
         await producer.link.call("XADD", "another-application", "*", "a", "b")
+
+
+async def test_a_producer_whose_queue_drops_its_oldest_needs_the_rights_to(as_role: As, store: RedisStore, queue: str) -> None:
+    producer = await as_role("producer")
+    await enqueue(producer, queue, 3, ordering_key="k")
+    with pytest.raises(StoreDenied, match=r"user DEL, EXISTS, HDEL, .*which `enqueue drop-oldest` needs: nothing was done"):
+        await producer.enqueue(queue, "p", 1, [Entry(body())] * 2, Limit(3, "drop-oldest"))
+    assert (await store.counts(queue)).enqueued == 3
+    more = [f"+{one.lower()}" for one in called_by("enqueue drop-oldest") - commands("producer")]
+    assert more
+    await store.link.call("ACL", "SETUSER", "test-producer", *more)
+    answers = await producer.enqueue(queue, "p", 1, [Entry(body())] * 4, Limit(3, "drop-oldest"))
+    assert [one.made_room for one in answers] == [True] * 4
 
 
 async def test_a_worker_lives_a_whole_life(as_role: As, queue: str) -> None:

@@ -142,3 +142,22 @@ def test_a_stream_without_a_good_line_is_a_mistake_and_an_empty_one_is_not(engin
     assert engine("enqueue", engine.queue, "ship", "--data", "-", stdin=b"\xff\xfe\n").code == 2
     empty = engine("enqueue", engine.queue, "ship", "--data", "-", stdin="\n\n")
     assert (empty.code, empty.out) == (0, "0 jobs enqueued\n")
+
+
+def test_a_full_queue_refuses_and_says_how_to_go_on(engine: Cli) -> None:
+    shop = engine.directory / "shop.py"
+    shop.write_text(shop.read_text().replace("attempts=2", "attempts=2, max_waiting=3"))
+    lines = "\n".join(json.dumps({"id": n}) for n in range(5))
+    part = engine("enqueue", engine.queue, "ship", "--data", "-", "--json", stdin=lines)
+    assert (part.code, len(part.lines)) == (3, 3)
+    assert "engine: stopped: 3 jobs enqueued; go on with line 4\n" in part.err
+    assert f"queue '{engine.queue}' is full: 3 jobs wait, at most 3 may: 2 were refused, 3 are in. Wait until" in part.err
+    none = engine("enqueue", engine.queue, "ship", "--data", "-", stdin=lines)
+    assert (none.code, none.out) == (4, "")
+    assert "stopped: 0 jobs enqueued; go on with line 1\n" in none.err
+    one = engine("enqueue", engine.queue, "ship", "--data", '{"id": 1}')
+    assert (one.code, one.out) == (4, "")
+    assert one.err.startswith(f"engine: queue '{engine.queue}' is full: 3 jobs wait, at most 3 may: this one was refused. ")
+    found = engine("stats", "--json").json["queues"][engine.queue]
+    assert [found[name] for name in ("max_waiting", "when_full", "refused", "dropped")] == [3, "refuse", 8, 0]
+    assert "FULL: at most 3 may wait; 8 refused" in engine("stats").out

@@ -67,6 +67,7 @@ FINE_FOR_A_QUEUE: dict[str, set[str]] = {
     "dedup_window": DURATION,
     "max_payload": {"None"},
     "max_waiting": {"0"},
+    "when_full": set(),
 }
 FINE_FOR_A_HANDLER: dict[str, set[str]] = {
     "ordering_key": {"None", "class"},  # a class is a function of one argument too: `dedup_key=str` means something

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine import BadPayload, ConfigError, Discard, Exponential, Fixed, Job, Retry, Snooze, UnknownHandler
-from engine.declared import rules_from
+from engine.declared import Limit, rules_from
 from engine.errors import BadName
 from engine.job import encode_payload
 from engine.outcome import Outcome, Rules
@@ -60,7 +60,8 @@ class SmtpMailer(Mailer):
         ({"stall_limit": -1}, "stall_limit"),
         ({"keep_completed": -1}, "keep_completed"),
         ({"max_payload": 0}, "max_payload"),
-        ({"max_waiting": -1}, "max_waiting"),
+        ({"limit": Limit(-1)}, "max_waiting"),
+        ({"limit": Limit(1, "drop")}, "when_full"),  # type: ignore[arg-type]  # that is what is refused
     ],
 )
 def test_a_queue_out_of_range_names_the_queue_and_the_setting(fields: dict[str, Any], setting: str) -> None:

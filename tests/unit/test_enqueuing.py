@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from engine import BadInput, BadName, BadPayload, BadTime, Clock, PayloadTooLarge
-from engine.declared import QueueSpec
+from engine import (
+    BadInput,
+    BadName,
+    BadPayload,
+    BadTime,
+    Clock,
+    EnqueueUnknown,
+    PayloadTooLarge,
+    QueueFull,
+    StoreRefused,
+)
+from engine.declared import Limit, QueueSpec
 from engine.enqueuing import Enqueuing
-from engine.events import Events, JobEnqueued
+from engine.events import Events, JobEnqueued, JobsDropped
 from engine.job import Body, unpack_body
 from engine.options import EnqueueOptions
 from engine.producer import Producer
 from engine.results import Results
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, handler, spec, states
+from tests.support.factory import Hand, handler, lone_store, spec, states
+from tests.support.faults import Proxy, calls
 from tests.support.recorder import Recorder
 
 
@@ -37,11 +48,11 @@ async def typed(message: Message) -> int:
 class Bench:
     """Enqueuing on a real store, for one declared queue."""
 
-    def __init__(self, store: RedisStore, declared: QueueSpec) -> None:
+    def __init__(self, store: RedisStore, declared: QueueSpec, timeout: float = 5.0) -> None:
         self.store, self.queue = store, declared.name
         self.events = Events(Clock())
         self.recorder = Recorder(self.events)
-        self.producer = Producer(store, name="p", clock=Clock(), timeout=5)
+        self.producer = Producer(store, name="p", clock=Clock(), timeout=timeout)
         self.enqueuing = Enqueuing(
             self.producer,
             Results(store, Clock()),
@@ -54,6 +65,10 @@ class Bench:
     async def add(self, payload: Any, *, name: str = "greet", queue: str = "", **options: Any) -> str:
         handle = await self.enqueuing.enqueue(queue or self.queue, name, payload, EnqueueOptions(**options))
         return handle.id.partition("/")[2]
+
+    async def add_many(self, payloads: Iterable[Any]) -> list[str]:
+        handles = await self.enqueuing.enqueue_many(self.queue, "greet", payloads, EnqueueOptions())
+        return [handle.id.partition("/")[2] for handle in handles]
 
     async def claim(self, n: int = 9) -> list[Claim]:
         return await Hand(self.store, self.queue).claim(n)
@@ -247,3 +262,79 @@ async def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(b
     with pytest.raises(BadInput, match="on_progress=5 can't be called"):
         await bench.enqueuing.enqueue_many(bench.queue, "greet", [{"conversationId": "c"}], EnqueueOptions(), 5)  # type: ignore[arg-type]  # a mistake
     assert (await bench.store.counts(bench.queue)).enqueued == 0
+
+
+# --- full ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def small(store: RedisStore, queue: str) -> AsyncIterator[Bench]:
+    """Three jobs may wait."""
+    made = Bench(store, spec(queue, handler(typed, dedup_key="message_id"), limit=Limit(3)))
+    yield made
+    await made.producer.close()
+
+
+def messages(*ids: str) -> list[Message]:
+    return [Message(conversation_id="c", message_id=one) for one in ids]
+
+
+async def test_a_job_that_a_full_queue_has_no_room_for_is_refused_by_name_and_number(small: Bench) -> None:
+    for message in messages("a", "b", "c"):
+        await small.add(message)
+    with pytest.raises(
+        QueueFull, match=rf"^queue '{small.queue}' is full: 3 jobs wait, at most 3 may: this one was refused\. "
+    ) as e:
+        await small.add(messages("d")[0])
+    assert (e.value.queue, e.value.limit, e.value.waiting, e.value.code, e.value.done) == (small.queue, 3, 3, "FULL", 0)
+    assert isinstance(e.value, StoreRefused)
+    assert await small.add(messages("b")[0])  # a duplicate needs no room
+
+
+async def test_of_many_each_has_its_own_result_and_no_more_are_sent_once_one_was_refused(small: Bench) -> None:
+    await small.add(messages("a")[0])
+    taken = 0
+
+    def source() -> Iterator[Message]:
+        nonlocal taken
+        for message in messages("b", "a", "c", "d", "b", *(str(n) for n in range(500))):
+            taken += 1
+            yield message
+
+    with pytest.raises(QueueFull, match="3 jobs wait, at most 3 may: 96 were refused, 4 are in") as caught:
+        await small.add_many(source())
+    results = caught.value.results
+    assert [one and one.duplicate for one in results[:6]] == [False, True, False, None, True, None]
+    assert (len(results), caught.value.done) == (100, 4)
+    assert taken <= 200  # one call, and the next that was packed meanwhile
+    assert (await small.store.counts(small.queue)).kept == 3
+
+
+async def test_jobs_that_made_room_are_told_once_a_call(store: RedisStore, queue: str) -> None:
+    bench = Bench(store, spec(queue, handler(typed), limit=Limit(3, "drop-oldest")))
+    ids = [await bench.add(message) for message in messages("a", "b", "c", "d")]
+    ids += await bench.add_many(messages("e", "f"))
+    assert [(event.queue, event.count) for event in bench.recorder.all(JobsDropped)] == [(queue, 1), (queue, 2)]
+    assert await states(store, queue, ids) == ["-"] * 3 + ["waiting"] * 3
+    await bench.producer.close()
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_asking_again_for_a_lost_answer_gives_what_the_enqueue_would_have(server_url: str, queue: str, many: bool) -> None:
+    async with Proxy(server_url) as proxy, lone_store(proxy.url) as far:
+        bench = Bench(far, spec(queue, handler(typed), limit=Limit(2)), timeout=0.5)
+        await bench.add(messages("a")[0])
+        for waiting in (1, 2):
+            cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+            with pytest.raises(EnqueueUnknown) as caught:
+                await (bench.add_many(messages(str(waiting))) if many else bench.add(messages(str(waiting))[0]))
+            cut.times = 0
+            if waiting == 1:
+                found = [await caught.value.repeat() for _ in range(2)]
+                ids = {handle.id for one in found for handle in (one if many else [one])}
+                assert len(ids) == 1
+            else:
+                with pytest.raises(QueueFull):
+                    await caught.value.repeat()
+        assert (await far.counts(queue)).enqueued == 2
+        await bench.producer.close()

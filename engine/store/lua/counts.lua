@@ -34,7 +34,7 @@ for _, row in ipairs(call('HVALS', P .. 'workers')) do
 end
 local meta = {}
 for _, f in ipairs({ 'enqueued', 'completed', 'cancelled', 'removed', 'retried', 'snoozed', 'stalled', 'died', 'released',
-  'requeued', 'expired', 'paused', 'gate', 'epoch', 'tags', 'grace' }) do
+  'requeued', 'expired', 'refused', 'dropped', 'paused', 'gate', 'epoch', 'tags', 'grace' }) do
   meta[#meta + 1] = f
   meta[#meta + 1] = call('HGET', P .. 'meta', f) or ''
 end

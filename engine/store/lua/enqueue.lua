@@ -3,62 +3,81 @@
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  producer  ARGV[4]  call number of that producer, rising
--- ARGV[5]  most jobs that may wait (0: no limit); a call that would pass it is refused whole: FULL
+-- ARGV[5]  most jobs that may wait (0: no limit): waiting, blocked, scheduled and retrying ones; active ones do not count
+-- ARGV[6]  what happens to a job beyond that: 'refuse' it, or 'drop-oldest' (part `oldest`; refused all the same when nobody can go)
 -- then for each job two: head "prio;delay_ms;at_ms;window_ms;klen;" .. ordering key .. dedup key, and the body
 -- Returns  {ms, first_seq, {index, older id, ...}}: job i (from 0) has id ms-(first_seq+i); the listed ones are duplicates
+--          when not all fitted, three more: jobs from index 4th on pushed out an older one each, those from index 5th on were
+--          refused instead, so many wait now; duplicates need no room, and are neither
 --          {'stale'}: a later call of this producer was already answered
--- Errors   OOM at maxmemory before any write (no allow-oom flag, on purpose); FULL
+-- Errors   OOM at maxmemory before any write (no allow-oom flag, on purpose)
 -- Atomic   the whole call; the same number again gives the same answer and adds nothing
 -- Used by  RedisStore.enqueue
 --@use base
 local me, no = 'p:' .. ARGV[3], tonumber(ARGV[4])
 local meta = call('HMGET', P .. 'meta', 'ms', 'seq', 'tags', 'enqueued', me, 'rung')
 if meta[5] then
-  local last, ms, seq, dups = string.match(meta[5], '^(%d+)|%d+|(%d+)|(%d+)|(.*)$')
-  last = tonumber(last)
+  local last = tonumber(string.match(meta[5], '^%d+'))
   if no < last then return { 'stale' } end
   if no == last then
+    local ms, seq, dups, full, cut, waiting = string.match(meta[5], '^%d+|%d+|(%d+)|(%d+)|([^|]*)|?(%d*)|?(%d*)|?(%d*)$')
     local again = {}
     for part in dups:gmatch('[^,]+') do again[#again + 1] = part end
-    return { ms, seq, again }
+    if full == '' then return { ms, seq, again } end
+    return { ms, seq, again, tonumber(full), tonumber(cut), tonumber(waiting) }
   end
 end
-local n = (#ARGV - 5) / 2
-local limit = tonumber(ARGV[5])
+local n = (#ARGV - 6) / 2
+local limit, drops = tonumber(ARGV[5]), ARGV[6] == 'drop-oldest'
+local room, after, look = n, nil, nil -- how many more may wait, n when all may; tag -> the last that was claimed of that stream
+if limit > 0 then
+  local aside, ready = call('XLEN', P .. 'blocked') + call('ZCARD', P .. 'scheduled') + call('ZCARD', P .. 'retrying'), 0
+  for tag in (meta[3] or ''):gmatch('.') do ready = ready + call('XLEN', P .. 'ready:' .. tag) end
+  if aside + ready + n > limit or not meta[1] then -- active ones are among `ready`: here they make the difference
+--@use unclaimed
+    look = function(tags)
+      room, after = limit - aside, {}
+      for tag in tags:gmatch('.') do
+        local waiting, last = unclaimed(tag)
+        room, after[tag] = room - waiting, last
+      end
+    end
+    if meta[1] then look(meta[3] or '') end
+  end
+end
 -- the usual call: jobs with one head, no key, due now, in a stream that exists. It is answered before the closures of the parts
 -- below are built, which cost more than its own commands do (docs/performance.md)
 local head
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   head = head or ARGV[i]
   if ARGV[i] ~= head then
     head = ''
     break
   end
 end
-local plain = limit == 0 and meta[1] and string.match(head or '', '^(%d);0;0;%d+;0;$')
+local plain = (room >= n or not drops) and meta[1] and string.match(head or '', '^(%d);0;0;%d+;0;$')
 if plain and string.find(meta[3] or '', plain, 1, true) then
-  local ms, seq = tonumber(meta[1]), tonumber(meta[2])
+  local ms, seq, m = tonumber(meta[1]), tonumber(meta[2]), n
+  if room < n then m = math.max(room, 0) end
   if T > ms then ms, seq = T, 0 end
   seq = seq + tonumber(ARGV[1])
   local stream, fresh, at = P .. 'ready:' .. plain, '1;0;' .. plain .. ';;0;0;', fmt(ms) .. '-'
-  for i = 1, n do call('XADD', stream, at .. fmt(seq + i), 'j', fresh .. ARGV[5 + i * 2]) end
+  for i = 1, m do call('XADD', stream, at .. fmt(seq + i), 'j', fresh .. ARGV[6 + i * 2]) end
   -- written after its jobs and not before: only the first XADD can fail (a foreign type), and then nothing has happened
   local first = fmt(seq + 1)
-  call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n + 1), 'enqueued', fmt((meta[4] or 0) + n), me,
-    fmt(no) .. '|' .. fmt(T) .. '|' .. fmt(ms) .. '|' .. first .. '|', 'rung', '1')
-  if meta[6] ~= '1' then try('XADD', P .. 'bell', 'MAXLEN', '1', at .. fmt(seq + n + 1), 't', fmt(T)) end
-  return { fmt(ms), first, {} }
+  local answer = fmt(no) .. '|' .. fmt(T) .. '|' .. fmt(ms) .. '|' .. first .. '|'
+  if m < n then answer = answer .. '|' .. m .. '|' .. m .. '|' .. fmt(limit - room + m) end
+  call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n + 1), 'enqueued', fmt((meta[4] or 0) + m), me, answer, 'rung',
+    m > 0 and '1' or meta[6] or '0')
+  if m > 0 and meta[6] ~= '1' then try('XADD', P .. 'bell', 'MAXLEN', '1', at .. fmt(seq + n + 1), 't', fmt(T)) end
+  if m == n then return { fmt(ms), first, {} } end
+  call('HINCRBY', P .. 'meta', 'refused', n - m)
+  return { fmt(ms), first, {}, m, m, limit - room + m }
 end
 --@use ids envelope line place
-tags = meta[3] or ''
-if limit > 0 then
-  local waiting = call('XLEN', P .. 'blocked') + call('ZCARD', P .. 'scheduled')
-  for tag in tags:gmatch('.') do waiting = waiting + call('XLEN', P .. 'ready:' .. tag) end
-  if waiting + n > limit then return redis.error_reply('FULL ' .. fmt(waiting) .. ' jobs wait, at most ' .. fmt(limit) .. ' may') end
-end
 local seen
 local all_keys, touches_more = {}, false
-for i = 6, #ARGV, 2 do -- a job without a key that may run at once touches nothing that `sound` looks at
+for i = 7, #ARGV, 2 do -- a job without a key that may run at once touches nothing that `sound` looks at
   if ARGV[i] ~= seen then
     seen = ARGV[i]
     if not string.find(seen, '^%d;0;0;%d+;0;') then
@@ -68,17 +87,25 @@ for i = 6, #ARGV, 2 do -- a job without a key that may run at once touches nothi
     end
   end
 end
-if touches_more then sound() end
+if touches_more or look then sound() end
 if #all_keys > 1 then read_lines(all_keys) end
 reserve_from(meta[1], meta[2], n + 1)
+tags = tags or meta[3] or ''
+if look and not meta[1] then look(tags) end
+local make_room, gone_keys
+if drops and room < n then
+--@use endings oldest
+  gone_keys = {} -- of holders that made room
+  make_room = function() return push_out(after, gone_keys) end
+end
 local ms, first = fmt(ids_ms), ids_seq + 1
-local dups, added = {}, 0
+local dups, added, full, cut = {}, 0, n, n
 head = nil
 local prio, delay, at, window, key, dedup, fresh
-local function first_with(dedup_key, id) -- the id already holding this dedup key inside its window, else nil and take it
-  -- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire
-  local _, class = math.frexp(window)
-  local classes = call('HGET', P .. 'meta', 'dedups') or ''
+-- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire
+local classes
+local function holder_of(dedup_key) -- the id that has this dedup key inside its window
+  classes = call('HGET', P .. 'meta', 'dedups') or ''
   for c in classes:gmatch('%d+') do
     local span = 2 ^ tonumber(c)
     local generation = math.floor(T / span)
@@ -90,6 +117,9 @@ local function first_with(dedup_key, id) -- the id already holding this dedup ke
       end
     end
   end
+end
+local function remember(dedup_key, id)
+  local _, class = math.frexp(window)
   class = fmt(math.max(class, 16)) -- a minute at least: short windows must not make a hash each
   if not string.find(',' .. classes .. ',', ',' .. class .. ',', 1, true) then
     call('HSET', P .. 'meta', 'dedups', classes == '' and class or classes .. ',' .. class)
@@ -98,10 +128,23 @@ local function first_with(dedup_key, id) -- the id already holding this dedup ke
   local home = P .. 'dedup:' .. class .. ':' .. fmt(math.floor(T / span))
   call('HSET', home, dedup_key, id .. ';' .. fmt(T + window))
   call('PEXPIRE', home, fmt(2 * span))
-  return nil
+end
+local fits
+if look then
+  fits = function(i) -- there is room for job i, or room is made: one out, one in
+    if room > 0 then
+      room = room - 1
+      return true
+    end
+    full = math.min(full, i)
+    if cut == n and make_room and make_room() then return true end
+    cut = math.min(cut, i)
+    add('refused', 1)
+    return false
+  end
 end
 for i = 0, n - 1 do
-  local h, body = ARGV[6 + i * 2], ARGV[7 + i * 2]
+  local h, body = ARGV[7 + i * 2], ARGV[8 + i * 2]
   if h ~= head then -- most calls carry many jobs with the same head
     head = h
     local kl, pos
@@ -112,11 +155,12 @@ for i = 0, n - 1 do
   end
   ids_seq = ids_seq + 1
   local id = ms .. '-' .. fmt(ids_seq)
-  local old = dedup ~= '' and first_with(dedup, id)
+  local old = dedup ~= '' and holder_of(dedup)
   if old then
     dups[#dups + 1] = i
     dups[#dups + 1] = old
-  else
+  elseif not look or fits(i) then
+    if dedup ~= '' then remember(dedup, id) end
     added = added + 1
     local due = at > 0 and at or (delay > 0 and T + UP + delay or 0)
     if due > T then
@@ -137,7 +181,10 @@ for i = 0, n - 1 do
   end
 end
 write_rows()
-call('HSET', P .. 'meta', 'enqueued', fmt((meta[4] or 0) + added), me,
-  fmt(no) .. '|' .. fmt(T) .. '|' .. ms .. '|' .. fmt(first) .. '|' .. table.concat(dups, ','))
+local answer = fmt(no) .. '|' .. fmt(T) .. '|' .. ms .. '|' .. fmt(first) .. '|' .. table.concat(dups, ',')
+if full < n then answer = answer .. '|' .. full .. '|' .. cut .. '|' .. fmt(limit - room) end
+call('HSET', P .. 'meta', 'enqueued', fmt((meta[4] or 0) + added), me, answer)
+if gone_keys and #gone_keys > 0 then handovers(gone_keys) end -- last: what it adds anew has ids above all of these
 ring()
+if full < n then return { ms, fmt(first), dups, full, cut, limit - room } end
 return { ms, fmt(first), dups }
