@@ -48,6 +48,8 @@ class Figures(msgspec.Struct, kw_only=True):
     """Starts that a fault must explain: their lease was lost, or their worker stopped."""
     explained: dict[str, int]
     """Kind of fault -> how many of those it explains."""
+    settling: int
+    """Of them, those whose handler had ended, its settle on the way: these take no entitlement."""
     entitled: int
     """As many as the faults may have cost at worst."""
     stalls: int
@@ -78,7 +80,7 @@ def figures_of(story: Story) -> Figures:
     unexplained(extras, causes)
     explained = Counter[str]()
     for cause in causes:
-        explained[cause.name.partition(" (")[0]] += len(cause.taken)
+        explained[cause.name.partition(" (")[0]] += len(cause.taken) + len(cause.settling)
     quick, slow = _recovery(story, causes)
     settings = story.settings
     drain_ns = settings.drained_mono_ns - settings.liveness_mono_ns if settings.drained_mono_ns else 0
@@ -97,6 +99,7 @@ def figures_of(story: Story) -> Figures:
         crashes=sum(run.fate != "recorded" and crashes_itself(story, job, run) for job, run in story.runs()),
         extra=len(extras),
         explained={kind: count for kind, count in explained.most_common() if count},
+        settling=sum(len(cause.settling) for cause in causes),
         entitled=sum(cause.room for cause in causes),
         stalls=sum(len(kept.losses) for job in story.jobs.values() for kept in job.kept),
         late=_late(story),

@@ -69,7 +69,8 @@ def _costs(verdict: Verdict) -> Section:
     figures = [
         Figure("jobs", f.jobs, note=", ".join(f"{count:,} {state}" for state, count in f.ended.items())),
         Figure("starts", f.starts, note=f"{f.failures:,} failed, {f.snoozes:,} snoozed, {f.crashes:,} ended their process"),
-        Figure("starts that faults explain", f.extra, at_most=f.entitled, note=_causes(f)),
+        Figure("starts that faults explain", f.extra, note=_causes(f)),
+        Figure("of them, still running when their process was struck", f.extra - f.settling, at_most=f.entitled),
         Figure("leases lost", f.stalls),
         Figure(
             "starts after the end was recorded",
@@ -87,8 +88,7 @@ def _costs(verdict: Verdict) -> Section:
 
 
 def _causes(f: Figures) -> str:
-    causes = ", ".join(f"{kind} {count:,}" for kind, count in f.explained.items())
-    return f"at most what they are entitled to; {causes}" if causes else ""
+    return ", ".join(f"{kind} {count:,}" for kind, count in f.explained.items())
 
 
 def _spread(name: str, spread: Spread, aim: float | None = None) -> list[Figure]:

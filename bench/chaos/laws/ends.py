@@ -16,6 +16,8 @@ STALLED, UNDECODABLE = "stall limit", "undecodable"
 FAILED = ("attempts used up", "discarded")
 NOT_BEGUN = ("4", "69", "75")
 """Exit codes of a worker whose server refuses, is away, or does not answer while it starts."""
+TERMINATED = "-15"
+"""Stopped while it was still importing, before it could catch the signal: the lab stops what it has started."""
 AFTER_MS = 5000
 """So long after a fault has ended, its refusals may still come: reconnecting takes its time."""
 
@@ -149,6 +151,8 @@ def workers_live(story: Story, found: Found) -> None:
     for pid, gone in story.gone.items():
         found.look()
         if gone.how == "0" or pid in struck:
+            continue
+        if gone.how == TERMINATED and pid not in began:
             continue
         if gone.how in NOT_BEGUN and pid not in began and pid in story.live and _had_reason(story, story.live[pid], gone):
             continue

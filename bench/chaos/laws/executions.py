@@ -1,6 +1,9 @@
 """Executions: a start that left no recorded end, or gave its attempt back to a stopping worker, needs a fault that explains
 it; each fault explains so many and no more; and a lease is lost only where a fault took it. Without faults: exactly none.
 
+A handler that had ended when its process was struck, its settle on the way, is explained by the fault and takes no entitlement:
+those are for what ran. How long a settle may be on its way: two seconds, and as long as the server was away or refused.
+
 What explains what: the fault struck that very process (or everybody), it had begun before the lease was found lost, and it
 had not been over for longer than a lease takes to be found lost. A process that is dead stays struck. When several faults
 fit, they share the starts among them so that none has more than it is entitled to, if that can be done at all.
@@ -18,6 +21,8 @@ from .found import Found
 FOUND_NS = 10_000_000_000
 """Two leases and this long after a fault has ended, a lease may still be found lost: a lease and a half of grace after an
 outage, the reclaimers' period, and reconnecting."""
+SETTLE_NS = 2_000_000_000
+"""A settle waits for the call before it, and is sent again when its answer was lost."""
 SOON_NS = 100_000_000
 """What two looks at clocks may be apart."""
 
@@ -37,6 +42,8 @@ class Cause:
     is_injected: bool = True
     """False: a job ended its process."""
     taken: list[Run] = field(default_factory=list)
+    settling: list[Run] = field(default_factory=list)
+    """Starts it explains whose handler had ended before."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Extra:
     from_ns: int
     to_ns: int
     needs_loss: bool
+    settling_ns: int = 0
+    """Until when its settle may have been on its way; 0 when its handler came to no end."""
 
 
 def executions_bounded(story: Story, found: Found) -> None:
@@ -76,6 +85,7 @@ def extras_of(story: Story, found: Found) -> list[Extra]:
     """Every start that needs an explanation. A job that ends its own process was told to: its own crashes need none, as long as
     they are no more than it was told."""
     extras = []
+    troubles = [(f.begin_mono_ns, f.end_mono_ns or NEVER) for f in story.faults if f.server_away or f.poor]
     for job in story.jobs.values():
         crashed = 0
         for i, run in enumerate(job.runs):
@@ -87,17 +97,18 @@ def extras_of(story: Story, found: Found) -> list[Extra]:
             if run.fate == "recorded":
                 extras.append(Extra(job, run, run.start_ns, run.end_ns, False))
                 continue
+            settling_ns = _settling_ns(run, troubles)
             lease_ns = story.lease_ns(job.queue)
             if run.loss is not None:
                 to_ns = story.ns(run.loss.at_ms)
                 from_ns = to_ns - 2 * lease_ns - FOUND_NS
                 if run.start_ns > to_ns:  # its worker did not know yet: as long as the fault, and until it renews again
                     from_ns = max(from_ns, run.start_ns - lease_ns)
-                extras.append(Extra(job, run, from_ns, to_ns, True))
+                extras.append(Extra(job, run, from_ns, to_ns, True, settling_ns))
             else:
                 ended_ns = story.ns(job.ended.ended_ms) if job.ended else NEVER
                 next_ns = job.runs[i + 1].start_ns if i + 1 < len(job.runs) else max(ended_ns, run.start_ns)
-                extras.append(Extra(job, run, run.start_ns - lease_ns - FOUND_NS, next_ns, True))
+                extras.append(Extra(job, run, run.start_ns - lease_ns - FOUND_NS, next_ns, True, settling_ns))
         if job.ask and crashed > job.ask.crashes:
             found.against(job.job, f"it ended its process {crashed} times, told to {job.ask.crashes} times")
     return extras
@@ -146,6 +157,10 @@ def unexplained(extras: Sequence[Extra], causes: Sequence[Cause]) -> list[Extra]
     by_run = {id(extra.run): index for index, extra in enumerate(extras)}
 
     def place(index: int, tried: set[int]) -> bool:
+        settling = next((cause for cause in fits[index] if _was_settling(extras[index], cause)), None)
+        if settling is not None:
+            settling.settling.append(extras[index].run)
+            return True
         for cause in fits[index]:
             if id(cause) in tried:
                 continue
@@ -168,6 +183,21 @@ def unexplained(extras: Sequence[Extra], causes: Sequence[Cause]) -> list[Extra]
 
 def _fits(extra: Extra, cause: Cause) -> bool:
     return (cause.loses_lease or not extra.needs_loss) and explains(cause, extra.run.start.pid, extra.from_ns, extra.to_ns)
+
+
+def _settling_ns(run: Run, troubles: Sequence[tuple[int, int]]) -> int:
+    """Its handler's end, and as long as a settle takes after it and after each trouble that came meanwhile."""
+    if run.end is None:
+        return 0
+    until_ns = run.end_ns + SETTLE_NS
+    for begin_ns, end_ns in troubles:  # in the order of their beginnings
+        if begin_ns <= until_ns and end_ns > run.end_ns:
+            until_ns = max(until_ns, _later(end_ns) + SETTLE_NS) if end_ns != NEVER else NEVER
+    return until_ns
+
+
+def _was_settling(extra: Extra, cause: Cause) -> bool:
+    return extra.run.end_ns <= cause.begin_ns <= extra.settling_ns
 
 
 def _later(ns: int) -> int:

@@ -46,6 +46,20 @@ def test_a_second_start_needs_a_fault_that_explains_it(fault: dict[str, Any]) ->
     assert list(frozen(**fault).broken()) == ["executions bounded"]
 
 
+@pytest.mark.parametrize(("ended", "away", "is_fine"), [(1900, False, True), (500, False, False), (500, True, True)])
+def test_handlers_that_had_ended_when_their_process_was_struck_take_no_entitlement(ended: int, away: bool, is_fine: bool) -> None:
+    made = Made()
+    for n in range(1, 4):
+        made.ask(n)
+        made.run(n, ended - 20, ended, pid=1)
+        made.run(n, 5000, 5010, pid=2)
+        made.ended(n, (1, 2, 5000, 5010, "completed"), losses=((1, 4800),))
+    made.fault("kill", 2900, 2910, 1, entitles=0)
+    if away:
+        made.fault("outage", 900, 1500, loses_lease=False, entitles=0, server_away=True)
+    assert made.broken() == {} if is_fine else list(made.broken()) == ["executions bounded"]
+
+
 def test_a_fault_that_is_long_over_explains_nothing_but_the_dead_stay_struck() -> None:
     made = Made()
     made.ask(1)
@@ -341,7 +355,8 @@ def test_an_enqueue_is_refused_or_unknown_only_for_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "away", "is_fine"), [("69", True, True), ("69", False, False), ("1", True, False), ("0", False, True)]
+    ("code", "away", "is_fine"),
+    [("-15", False, True), ("69", True, True), ("69", False, False), ("1", True, False), ("0", False, True)],
 )
 def test_a_worker_may_end_at_its_start_when_there_is_no_server(code: str, away: bool, is_fine: bool) -> None:
     made = Made()
