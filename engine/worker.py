@@ -7,7 +7,6 @@ with their attempt, leases are renewed until the last handler is gone, then the 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -158,7 +157,6 @@ class Worker:
                 desk=desk,
                 on_due=promoter.hear,
                 on_busy=reclaimer.hear,
-                last_ring=functools.partial(self._last_ring, spec.name) if len(self._specs) <= QUEUES_A_BELL else str,
             )
             self._promoters[spec.name] = promoter
             self._services += [
@@ -180,7 +178,6 @@ class Worker:
                     events=events,
                     outage=outage,
                     on_ring=self._rung,
-                    on_doubt=lambda queue: self._pools[queue].look(),
                     on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
                 )
             )
@@ -188,10 +185,6 @@ class Worker:
     def _rung(self, queue: str) -> None:
         if not self._pools[queue].ring():
             self._promoters[queue].look()
-
-    def _last_ring(self, queue: str) -> str:
-        """From which ring on an idle pool's call waits on the server. Only with few queues: each is a call that blocks there."""
-        return next(filter(None, (bell.last(queue) for bell in self._bells)), "")
 
     def _keeper(self, holdings: Holdings) -> LeaseKeeper:
         def lost(queue: str, entries: set[str]) -> None:

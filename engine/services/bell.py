@@ -38,7 +38,6 @@ class Bell(Service):
         events: Events,
         outage: Outage,
         on_ring: Callable[[str], None],
-        on_doubt: Callable[[str], None],
         on_cancel: Callable[[str, str], None],
     ) -> None:
         super().__init__(clock, events)
@@ -46,7 +45,6 @@ class Bell(Service):
         self._queues = list(queues)
         self._outage = outage
         self._on_ring = on_ring
-        self._on_doubt = on_doubt
         self._on_cancel = on_cancel
         self._wire = store.link.new_wire(self._queues[0], BLOCK_SECONDS)
         self._seen: dict[str, str] = {}
@@ -57,10 +55,6 @@ class Bell(Service):
         for queue in self._queues:
             for name, last in (await self._store.last_ids(queue)).items():
                 self._seen[prefix(queue) + name] = last
-
-    def last(self, queue: str) -> str:
-        """Id of the last ring that was heard, '' when none is known."""
-        return self._seen.get(prefix(queue) + "bell", "")
 
     async def run_once(self) -> int:
         """Wait for the next sound; returns how many were heard (0 when none came in time)."""
@@ -98,7 +92,7 @@ class Bell(Service):
 
     def _look_everywhere(self) -> None:
         for queue in self._queues:
-            self._on_doubt(queue)
+            self._on_ring(queue)
 
     def next_wait(self) -> float:
         """None: the waiting is in the read."""

@@ -61,7 +61,6 @@ class Pool:
         desk: Desk | None = None,
         on_due: Callable[[int, int], None] | None = None,
         on_busy: Callable[[], None] | None = None,
-        last_ring: Callable[[], str] = str,
     ) -> None:
         self.spec = spec
         self.concurrency = concurrency or spec.concurrency
@@ -74,7 +73,7 @@ class Pool:
         self._on_busy = on_busy
         self._caller = Caller(
             spec, store, worker=worker, clock=clock, holdings=holdings, outage=outage, events=events,
-            on_lost=self._drop, is_gone=lambda: self._gone, last_ring=last_ring,
+            on_lost=self._drop, is_gone=lambda: self._gone,
         )  # fmt: skip
         self._settler = Settler(spec, worker, events, self._caller.server_now_ms)
         self._runner = Runner(
@@ -102,7 +101,7 @@ class Pool:
         """Jobs given back because the worker stops."""
         holdings.watch(self.look)
         if desk is not None:
-            desk.join(spec.name, spec.priority, self.concurrency, self._wake)
+            desk.join(spec.name, spec.priority, self.concurrency, self._sleep.wake)
 
     def __repr__(self) -> str:
         state = "stopping" if self._stopping else "paused" if self._gate.is_closed else "on duty"
@@ -116,19 +115,14 @@ class Pool:
         return not self._held and not self._hungry and not len(self._outbox)
 
     def look(self) -> None:
-        """There may be work: a pause ended, a suspect's turn begins or is over."""
+        """There may be work: the bell rang, a pause ended, a suspect's turn is over."""
         self._hungry = True
-        self._wake()
+        self._sleep.wake()
 
     def ring(self) -> bool:
-        """The bell rang. A call that waits on the server hears it too. False when no slot is free: no claim follows soon."""
-        if not self._caller.has_heard():
-            self.look()
+        """The bell rang. False when no slot is free: no claim follows soon."""
+        self.look()
         return self._running < self._places.count
-
-    def _wake(self) -> None:
-        self._sleep.wake()
-        self._caller.call_back()
 
     def tell(self, claims: Iterable[Claim], why: Told) -> None:
         """Somebody asked to cancel these, or their lease is lost: running handlers are cancelled, the others not started."""
@@ -143,7 +137,7 @@ class Pool:
         """Claim no more and give back what was not started. Running handlers go on; see `cancel_running`."""
         self._stopping = True
         self._ready.shed()
-        self._wake()
+        self._sleep.wake()
 
     def shut(self, is_done: bool) -> None:
         """A handler pauses the queue or closes its gate. Before the server knows (`is_done` false): start nothing more of what
@@ -159,7 +153,7 @@ class Pool:
     def abandon(self) -> None:
         """End without waiting for handlers or the server: what is held lapses with its lease."""
         self._gone = True
-        self._wake()
+        self._sleep.wake()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -189,21 +183,10 @@ class Pool:
                 await self._rest()
 
     async def _rest(self) -> None:
-        if self._may_wait_there():
-            want = self._places.count - self._running
-            answer = await self._caller.claim_at_bell(want, is_over=lambda: self._stopping)
-            if answer is not None:
-                self._accept(answer.reply, answer.settles, want, answer.sent_mono)
-            return
         limit = self._gate.until_ms  # nobody rings when its time is over
         left = max(limit - self._caller.server_now_ms(), 0) / 1000 + 0.002 if limit > 0 else None
         if await self._sleep.wait(left) and (limit > 0 or await self._caller.should_look()):
             self._hungry = True
-
-    def _may_wait_there(self) -> bool:
-        """True when this pool has nothing else to attend to: its next claim may wait on the server."""
-        is_busy = self._held or self._hungry or self._stopping or self._gate.is_closed or self._desk is not None
-        return not is_busy and self._holdings.solo is None and self._places.count > self._running and self._caller.can_wait
 
     def _want(self) -> int:
         """How many jobs to claim now; below 1 for none."""

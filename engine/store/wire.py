@@ -136,19 +136,6 @@ class Wire:
             await self.drop()
         raise translate(reply, sent=True, where=self._where) from reply
 
-    async def run_after(self, first: tuple[Any, ...], seconds: float, name: str, prefix: str, *args: Any) -> tuple[Any, Any]:
-        """Send a command that may block for so many seconds, and with it a script that runs once that has ended: no round trip
-        lies between them. Their replies; that of the first may be a ResponseError. Errors as `call`, NOSCRIPT among them."""
-        said: list[Any] = []
-        limit = seconds + self._timeout
-        reply = await self.call("EVALSHA", script(name).sha, 1, prefix, *args, timeout=limit, first=first, said=said)
-        return said[0], reply
-
-    def cut(self) -> None:
-        """End the call under way, from outside it: its caller gets `StoreUnanswered`."""
-        if self._talk is not None:
-            self._talk.close()
-
     async def drop(self) -> None:
         """Close without waiting for anything; the next call connects anew."""
         talk, self._talk = self._talk, None

@@ -11,9 +11,6 @@ from .base import Verbs, text
 from .settles import Settles
 from .wire import Wire
 
-NOTHING = Settles()
-"""Settles of a call that only claims; nobody adds to it."""
-
 RENEWALS = 200
 """Entries a call of `renew`: more would take the script over 2 ms."""
 
@@ -82,25 +79,6 @@ class WorkVerbs(Verbs):
             "step", prefix(queue), *self._common(), worker, number, want, held, notes_ttl_ms, *settles.args(done_record)
         )
         return _step_reply(reply)
-
-    async def step_at_bell(
-        self, wire: Wire, queue: str, worker: str, number: int, want: int, heard: str, seconds: float, notes_ttl_ms: int
-    ) -> tuple[StepReply, str]:
-        """Claim as soon as the bell has an entry after `heard`, or when it has had none for so long: the wait and the claim leave
-        together, so that an idle worker's job has no round trip more to wait for. Takes no suspect: what the process holds may
-        change meanwhile. Also the bell's newest id, from which to listen on; '' when it can't be listened to.
-
-        Errors as `step`; on any of them send the same number again, with `step`.
-        Redis: XREAD BLOCK, then lua/step.lua, one round trip.
-        """
-        bell = prefix(queue) + "bell"
-        args = (*self._common(), worker, number, want, 1, notes_ttl_ms, *NOTHING.args(b""))
-        wait = ("XREAD", "BLOCK", int(seconds * 1000), "STREAMS", bell, heard)
-        said, reply = await wire.run_after(wait, seconds, "step", prefix(queue), *args)
-        if isinstance(said, Exception):
-            return _step_reply(reply), ""
-        rings: list[Any] = next(iter(said.values()), []) if said else []
-        return _step_reply(reply), text(rings[-1][0]) if rings else heard
 
     async def renew(self, queue: str, worker: str, entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
         """Make the leases of (tag, entry) pairs young again. Returns the entries that are lost (stop their handlers, write

@@ -138,7 +138,13 @@ class Proxy:
             return  # cut, by us or by either side: what the proxy is for
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await self._dial()
+        dialing = asyncio.ensure_future(self._dial())
+        try:
+            up_reader, up_writer = await asyncio.shield(dialing)
+        except asyncio.CancelledError:  # cut while it connects: what it gets must be closed all the same
+            _, late = await dialing
+            late.close()
+            raise
         dropping = False
         answered = asyncio.Event()
 
@@ -173,10 +179,10 @@ class Proxy:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            up_writer.close()  # first: this link may be cut again while it waits
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            up_writer.close()
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self._upstream)

@@ -204,12 +204,6 @@ def die_at(moment: Die) -> type[RedisStore]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return reply
 
-        async def step_at_bell(self, *args: Any) -> tuple[StepReply, str]:
-            answer = await super().step_at_bell(*args)
-            if moment == "claimed" and answer[0].rows:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return answer
-
     return Dying
 
 

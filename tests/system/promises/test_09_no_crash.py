@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -144,3 +145,19 @@ async def test_a_worker_that_is_really_gone_is_noticed_within_a_lease_and_a_half
     lost = len([x for x in crew.journal.starts() if x.pid == doomed.pid])
     doomed.kill()
     await crew.when(lambda c: c.stalled == lost > 0, timeout=2.0)
+
+
+async def test_an_idle_worker_that_is_frozen_keeps_no_job_from_another(crew: Crew) -> None:
+    frozen = await crew.start()
+    await crew.start()
+    await crew.when(lambda c: c.workers == 2)
+    frozen.signal(signal.SIGSTOP)
+    try:
+        for n in range(6):
+            await crew.job("ok", n=n)
+            await crew.started(n, timeout=0.8)  # the lease is 1 s
+    finally:
+        frozen.signal(signal.SIGCONT)
+    counts = await crew.all_ended()
+    assert counts.stalled == 0
+    assert len(crew.journal.starts()) == 6
