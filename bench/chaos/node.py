@@ -81,6 +81,12 @@ class Node:
     def __repr__(self) -> str:
         return f"<Node {self.address} {'up' if self.is_up else 'down'}>"
 
+    @staticmethod
+    def version(program: str) -> str:
+        """What a server program says of itself: `Redis server v=7.0.15 sha=... bits=64 ...`, the first words of it."""
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=START_SECONDS).stdout
+        return said.partition(" sha=")[0]
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""

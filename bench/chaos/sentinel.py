@@ -40,12 +40,14 @@ class Sentinels:
         *,
         down_after_ms: int = 1000,
         replicas: int = 1,
+        near_replicas: int = 0,
         options: Mapping[str, str] | None = None,
         wall: Wall | None = None,
         clock: Clock | None = None,
     ) -> None:
         """`kind`: see `find_program`. `options`: settings of the servers beside the append-only file, which is on, fsync
-        everysec. With a `wall`, the primary is on its near side and everybody else on its far side: see `isolate_primary`.
+        everysec. With a `wall`, the primary (and so many of the replicas) is on its near side and everybody else on its far
+        side: see `isolate_primary`.
 
         Raises:
             ConfigError: there is no such program here.
@@ -54,7 +56,8 @@ class Sentinels:
         self._room = tempfile.TemporaryDirectory(prefix="sentinel-")
         self._wall = wall
         program, room = find_program(kind), Path(self._room.name)
-        hosts = [wall.near, *[wall.far] * (replicas + SENTINELS)] if wall else ["127.0.0.1"] * (1 + replicas + SENTINELS)
+        far = replicas - near_replicas + SENTINELS
+        hosts = [wall.near] * (1 + near_replicas) + [wall.far] * far if wall else ["127.0.0.1"] * (1 + replicas + SENTINELS)
         unders: list[tuple[str, ...]] = [wall.under(host) if wall else () for host in hosts]
         ports = free_ports(len(hosts))
         basics = {

@@ -63,8 +63,8 @@ def _durability(info: ServerInfo) -> Finding:
     survives = {
         "process": "survives kill -9, a power loss costs up to 2 s",
         "disk": "survives a power loss",
-        "replicated": f"survives the loss of the machine, but for the last {info.lag_seconds + 1} s of acknowledgements "
-        "(none with ENGINE_DURABILITY=replicated, which waits for a replica)",
+        "replicated": f"survives the loss of the machine; cut off from its replicas, it loses up to {info.loss_seconds} s of "
+        "acknowledgements (none with ENGINE_DURABILITY=replicated, which waits for a replica)",
     }[info.durability]
     guess = " (it would not say its appendfsync, everysec is assumed)" if info.is_aof_on and info.appendfsync is None else ""
     return of_server("ok", f"durability class {info.durability}: {survives}{guess}")
@@ -124,6 +124,10 @@ def _replication(info: ServerInfo) -> list[Finding]:
             "min-replicas-to-write is 0: cut off from its replicas it goes on, and what it took then is lost when one is promoted"
         )
         found.append(of_server("note", what, "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2"))
+    if 0 < wanted < info.connected_replicas:
+        what = f"{wanted} of {info.connected_replicas} replicas must have a write: a failover may choose one that has it not"
+        mend = f"CONFIG SET min-replicas-to-write {info.connected_replicas}, where losing nothing counts more than going on"
+        found.append(of_server("note", what, mend))
     for one in info.replicas:
         behind = f"replica {one.where}"
         if one.state != "online":

@@ -81,7 +81,7 @@ class ServerInfo:
     @property
     def durability(self) -> Durability:
         """What an acknowledged enqueue survives: nothing, kill -9 of the server, a power loss, the loss of the machine (but
-        for its last seconds: see `lag_seconds`).
+        for its last seconds: see `loss_seconds`).
 
         A replica alone is no durability: a primary that comes back empty makes its replicas empty too.
         """
@@ -93,9 +93,14 @@ class ServerInfo:
 
     @property
     def lag_seconds(self) -> int:
-        """With min-replicas-to-write: how long the server goes on acknowledging when its replicas are out of reach; a second
-        more at worst, since it looks once a second. 10 is the servers' default."""
+        """With min-replicas-to-write: how long a replica may be silent and still count. 10 is the servers' default."""
         return 10 if self.min_replicas_max_lag is None else self.min_replicas_max_lag
+
+    @property
+    def loss_seconds(self) -> int:
+        """In class replicated: of how many seconds the acknowledgements are lost at most when the server is cut off from its
+        replicas. They report once a second and it looks once a second, so that is two more than `lag_seconds` (measured)."""
+        return self.lag_seconds + 2
 
     def carries(self, asked: Durability) -> bool:
         """True when an acknowledged enqueue survives what `asked` names. Replicas are no disk: `disk` wants fsync always."""

@@ -22,8 +22,9 @@ PASSING = frozenset(
 )
 """Refusals that end by themselves (start, failover, a long script, a full disk): repeat after a while."""
 
-RECONNECT = frozenset({"READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "MOVED", "ASK", "UNBLOCKED"})
-"""Refusals after which another server may be the right one: drop the connection and look the address up again."""
+RECONNECT = frozenset({"READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "MOVED", "ASK", "UNBLOCKED", "NOREPLICAS"})
+"""Refusals after which another server may be the right one: drop the connection and look the address up again. NOREPLICAS: a
+primary whose replicas have gone may have been replaced without knowing it."""
 
 _SENTENCES = {
     "LOADING": "the server is still loading its data",

@@ -112,12 +112,11 @@ class Wire:
             StoreUnreachable, StoreRefused: as `call`; it did not happen.
         """
         wanted, said = script(name), list[Any]()
-        wait = ("WAIT", replicas, int(CONFIRM_SECONDS * 1000))
-        limit = CONFIRM_SECONDS + self._timeout
+        wait = ("WAIT", replicas, int(min(CONFIRM_SECONDS, self._timeout / 2) * 1000))
         for _ in range(2):
             request = ("EVALSHA", wanted.sha, 1, prefix, *args)
             try:
-                have = await self.call(*wait, timeout=limit, first=request, said=said)
+                have = await self.call(*wait, first=request, said=said)
             except StoreRefused:
                 if not said:
                     raise  # refused at the greeting

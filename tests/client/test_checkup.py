@@ -188,6 +188,8 @@ LATE = Replica(where="10.0.0.2:6379", state="online", lag_seconds=30, behind_byt
         ({"role": "slave"}, "problem", "it is a read-only replica"),
         ({"min_replicas_to_write": 1}, "problem", "min-replicas-to-write is 1 and 0 are connected"),
         ({"connected_replicas": 1}, "note", "cut off from its replicas it goes on"),
+        ({"connected_replicas": 2, "min_replicas_to_write": 1}, "note", "1 of 2 replicas must have a write"),
+        ({"connected_replicas": 1, "min_replicas_to_write": 1, "min_replicas_max_lag": 2}, "ok", "it loses up to 4 s of"),
         ({"replicas": (LATE,)}, "warning", "replica 10.0.0.2:6379 is 5 bytes behind and was last heard 30 s ago"),
         ({"replicas": (replace(LATE, state="wait_bgsave"),)}, "warning", "replica 10.0.0.2:6379 is wait_bgsave"),
         ({"connected_clients": 95, "maxclients": 100}, "warning", "95 of 100 connections are taken"),

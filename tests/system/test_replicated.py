@@ -10,7 +10,7 @@ import pytest
 
 from bench.chaos.node import Node, find_program, free_ports
 from bench.chaos.sentinel import Sentinels
-from engine import Clock, Engine, EnqueueUnknown, Handle, Job, Settings, StoreUnsuitable
+from engine import Clock, Engine, EnqueueUnknown, Handle, Job, Settings, StoreRefused, StoreUnsuitable
 from tests.support.laws import assert_conserved
 from tests.support.running import running, until
 
@@ -54,6 +54,26 @@ async def test_an_enqueue_that_no_replica_confirms_is_unknown_and_its_repeat_add
         assert handle.id in ids
         assert int(await replica.ask("XLEN", "engine:{confirmed}:ready:5")) == 2
         await assert_conserved(engine.connection.store, "confirmed")
+
+
+async def test_a_primary_that_has_lost_its_replicas_is_asked_for_anew(pair: tuple[Node, Node]) -> None:
+    """It may have been replaced without knowing it: only a new connection asks the sentinels. Else it would be tried until it is
+    told, some 10 s after its return."""
+    primary, _ = pair
+    engine = Engine(settings=Settings(redis_url=primary.url, enqueue_timeout=0.5))
+    queue = engine.queue("alone")
+
+    async def connections() -> int:
+        stats = (await primary.ask("INFO", "stats")).decode()
+        return int(stats.partition("total_connections_received:")[2].split()[0])
+
+    async with engine:
+        with pytest.raises(StoreRefused, match="too few replicas"):
+            await queue.enqueue("work", {})
+        before = await connections()
+        with pytest.raises(StoreRefused, match="too few replicas"):
+            await queue.enqueue("work", {})
+        assert await connections() - before > 1 + 1  # this question's own, and more than one of the engine's
 
 
 async def test_after_a_failover_every_confirmed_job_is_there_and_the_worker_goes_on(server_kind: str) -> None:
