@@ -51,14 +51,15 @@ class Acting(Looking):
         queue, job_id = split_id(full_id)
         why = clean_reason(reason) or "cancelled by an operator"
         removal, maybe_done = await self._act(self.store.cancel, queue, job_id, why)
-        if removal is Removal.DONE or (removal is Removal.UNKNOWN and maybe_done):
+        if removal is Removal.DONE:
             return ActView(full_id, "cancelled")
         if removal is Removal.REQUESTED:
             return ActView(full_id, "requested")
         if removal is Removal.DEAD:
             raise WrongState(f"{full_id} is dead and will not run: delete it, or leave it to its retention", job_id=full_id)
+        # unknown: an earlier sending has cancelled it, or the job has ended by itself before one arrived
         ended = await self._ask(self.store.find_ended, queue, job_id)
-        if ended is not None and ended.state is State.CANCELLED:
+        if maybe_done if ended is None else ended.state is State.CANCELLED:
             return ActView(full_id, "cancelled")
         raise await self._no_such_act(full_id, "it can't be cancelled any more")
 
@@ -72,10 +73,12 @@ class Acting(Looking):
         queue, job_id = split_id(full_id)
         why = clean_reason(reason) or "deleted by an operator"
         removal, maybe_done = await self._act(self.store.delete, queue, job_id, why)
-        if removal is Removal.DONE or (removal is Removal.UNKNOWN and maybe_done):
+        if removal is Removal.DONE:
             return ActView(full_id, "deleted")
         if removal is Removal.ACTIVE:
             raise WrongState(f"{full_id} is active: cancel it instead, its worker then ends it", job_id=full_id)
+        if maybe_done and await self._ask(self.store.find_ended, queue, job_id) is None:
+            return ActView(full_id, "deleted")  # by an earlier sending: had the job ended by itself, there would be a record
         raise await self._no_such_act(full_id, "its record goes with its retention, or by a clean")
 
     async def promote(self, full_id: str) -> ActView:

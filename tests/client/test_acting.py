@@ -40,6 +40,47 @@ async def test_an_act_whose_reply_was_lost_is_reported_as_done(
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("act", ["cancel", "delete"])
+async def test_an_act_that_never_arrived_is_not_reported_as_done_when_the_job_has_ended_meanwhile(
+    client: Client, store: RedisStore, queue: str, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sending is lost on its way up, and nobody can know; the second finds no such job: it is completed, not cancelled."""
+    (job_id,) = await enqueue(store, queue)
+    real, hand = getattr(store, act), Hand(store, queue)
+    calls: list[object] = []
+
+    async def request_lost(*args: str) -> object:
+        calls.append(args)
+        if len(calls) == 1:
+            (claim,) = await hand.step(want=1)
+            await hand.complete(claim)
+            raise StoreUnanswered("the request was lost on the way")
+        return await real(*args)
+
+    monkeypatch.setattr(store, act, request_lost)
+    with pytest.raises(WrongState, match="is completed"):
+        await getattr(client, act)(f"{queue}/{job_id}")
+    assert len(calls) == 2
+
+
+async def test_a_deletion_whose_reply_was_lost_is_reported_as_done(
+    client: Client, store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job_id,) = await enqueue(store, queue)
+    real, calls = store.delete, []
+
+    async def reply_lost(*args: str) -> object:
+        calls.append(args)
+        answer = await real(*args)
+        if len(calls) == 1:
+            raise StoreUnanswered("the reply was lost on the way")
+        return answer
+
+    monkeypatch.setattr(store, "delete", reply_lost)
+    assert (await client.delete(f"{queue}/{job_id}")).outcome == "deleted"
+    assert len(calls) == 2
+
+
 async def test_each_act_refuses_the_wrong_state_by_name(client: Client, store: RedisStore, queue: str) -> None:
     (dead_id,) = await dead(store, queue)
     hand = Hand(store, queue)
