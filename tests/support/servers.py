@@ -7,10 +7,12 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import redis
+import trustme
 
 from tests.support.running import eventually
 
@@ -118,39 +120,46 @@ def raw_info(node: Any) -> bytes:
     return bytes(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """A server that speaks TLS only, and what its clients need."""
+
+    port: int
+    ca: Path
+    cert: Path
+    key: Path
+    """A client's certificate and key, of the same authority"""
+    foreign_ca: Path
+    """Of another authority"""
+    foreign_cert: Path
+    foreign_key: Path
+
+    def url(self, host: str = "localhost") -> str:
+        """Its address. The server's certificate is for `localhost`, and for no other name."""
+        return f"rediss://:s3cret@{host}:{self.port}/0"
+
+
 @contextmanager
-def tls(directory: Path) -> Iterator[tuple[str, Path]]:
-    """A server that speaks TLS only; its URL and the CA that signed its certificate."""
+def tls(directory: Path, *, asks_clients: bool = False) -> Iterator[Secure]:
+    """A server with a certificate of an authority of its own; `asks_clients`: it wants one of its clients too."""
     (port,) = free_ports(1)
     directory.mkdir(parents=True, exist_ok=True)
-    ca_key, ca, key, request, cert = (directory / n for n in ("ca.key", "ca.pem", "s.key", "s.csr", "s.pem"))
-    names = directory / "names"
-    names.write_text("subjectAltName=DNS:localhost")
-    for command in (
-        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", ca_key, "-out", ca, "-days", "2", "-subj", "/CN=test CA"],
-        ["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=localhost"],
-        [
-            "x509",
-            "-req",
-            "-in",
-            request,
-            "-CA",
-            ca,
-            "-CAkey",
-            ca_key,
-            "-CAcreateserial",
-            "-out",
-            cert,
-            "-days",
-            "2",
-            "-extfile",
-            names,
-        ],
+    authority, foreign = trustme.CA(), trustme.CA()
+    secure = Secure(port, *(directory / f"{name}.pem" for name in ("ca", "cert", "key", "ca2", "cert2", "key2")))
+    server_cert, server_key = directory / "server.pem", directory / "server.key"
+    for issuer, ca, cert, key, name in (
+        (authority, secure.ca, server_cert, server_key, "localhost"),
+        (authority, secure.ca, secure.cert, secure.key, "worker.example"),
+        (foreign, secure.foreign_ca, secure.foreign_cert, secure.foreign_key, "worker.example"),
     ):
-        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+        made = issuer.issue_cert(name)
+        issuer.cert_pem.write_to_path(ca)
+        made.private_key_pem.write_to_path(key)
+        cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
     options: Sequence[str] = (
-        *("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(ca)),
-        *("--tls-auth-clients", "no", "--save", "", "--requirepass", "s3cret"),
+        *("--tls-port", str(port), "--tls-cert-file", str(server_cert), "--tls-key-file", str(server_key)),
+        *("--tls-ca-cert-file", str(secure.ca), "--tls-auth-clients", "yes" if asks_clients else "no"),
+        *("--save", "", "--requirepass", "s3cret"),
     )
     with server(directory / "data", 0, *options):
-        yield f"rediss://:s3cret@localhost:{port}/0", ca
+        yield secure

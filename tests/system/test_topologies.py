@@ -1,17 +1,16 @@
-"""The same jobs over TLS, behind Sentinel and on a cluster: what the URL schemes promise."""
+"""The same jobs behind Sentinel and on a cluster: what the URL schemes promise. TLS has a file of its own."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine import Engine, Job, Settings, StoreUnreachable
+from engine import Engine, Job, Settings
 from tests.support.laws import assert_conserved
 from tests.support.running import running
-from tests.support.servers import cluster, redis_binary, sentinel_set, tls
+from tests.support.servers import cluster, redis_binary, sentinel_set
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,23 +41,6 @@ async def run_some(engine: Engine, queues: int) -> None:
     async with engine:
         for name in engine.queues:
             await assert_conserved(engine.connection.store, name)
-
-
-async def test_tls_is_verified_against_the_configured_authority(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: it makes the test's certificates")
-    with tls(tmp_path) as (url, ca):
-        await run_some(Engine(settings=Settings(redis_url=url, tls_ca=str(ca))), 1)
-
-
-async def test_tls_with_an_unknown_authority_is_refused_in_one_sentence_without_the_password(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: it makes the test's certificates")
-    with tls(tmp_path) as (url, _):
-        engine = Engine(settings=Settings(redis_url=url, connect_timeout=1.0))
-        with pytest.raises(StoreUnreachable, match="CERTIFICATE_VERIFY_FAILED") as caught:
-            await engine.__aenter__()
-        assert "s3cret" not in str(caught.value)
 
 
 async def test_sentinel_names_the_primary(tmp_path: Path) -> None:
