@@ -21,7 +21,7 @@ LONGEST = 400
 
 def hunt(target: str, options: list[str]) -> None:
     """One process of libFuzzer; never returns. The first option is the program that it may start anew, as merging does."""
-    import atheris  # type: ignore[import-not-found]  # only who hunts has it
+    import atheris  # only who hunts has it
 
     with atheris.instrument_imports(include=["engine"]):
         from tests.fuzz.targets import TARGETS

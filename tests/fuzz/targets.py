@@ -10,6 +10,8 @@ import contextlib
 import math
 from collections.abc import Callable
 
+import typer
+
 from engine.cli import common, enqueue
 from engine.cli.root import _globals_first
 from engine.client.acting import clean_reason
@@ -151,7 +153,7 @@ def command_line(data: bytes) -> None:
     for reader in (common.parse_rate, lambda value: common.seconds(value, "--age")):
         try:
             value = reader(text)
-        except (BadInput, common.typer.BadParameter, common.typer.TyperException):
+        except (BadInput, typer.BadParameter, typer.TyperException):
             continue
         assert value is None or (math.isfinite(value) and value >= 0)
     assert all(char.isprintable() or char in "\n\t" for char in common.printable(text))
