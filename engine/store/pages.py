@@ -53,7 +53,7 @@ def ended_rows(queue: str, entry: str, fields: dict[str, bytes]) -> list[JobRow]
         return [replace(row, entry=entry, ended_ms=ended_ms, reason=text(fields.get("w", b"")))]
     try:
         worker, ran = _decode_record(fields.get("r", b""))
-    except msgspec.DecodeError:  # another version's record: its jobs are counted, but can't be listed
+    except (msgspec.DecodeError, UnicodeDecodeError):  # another version's record: its jobs are counted, but can't be listed
         return []
     lost = set(text(fields.get("lost", b"")).split(",")) - {""}
     return [

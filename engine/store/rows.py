@@ -251,7 +251,7 @@ def dead_row(queue: str, entry: str, fields: Mapping[str, bytes]) -> JobRow:
     reason = fields.get("w", b"").decode(errors="replace")
     try:
         death = _decode_death(fields.get("i", b""))
-    except msgspec.DecodeError:  # a script buried it, no worker wrote anything down
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a script buried it, no worker wrote anything down
         kind = {"undecodable": "Undecodable", "stall limit": "WorkerLost"}.get(reason, "")
         lost = row.envelope.lost if row.envelope else []
         death = Death(type=kind, worker=lost[-1].worker if lost else "", died_at_ms=died_ms)
@@ -267,7 +267,7 @@ def worker_row(queue: str, worker: str, value: bytes, now_ms: int) -> WorkerRow:
     seen_ms = int(seen) if seen.isdigit() else 0
     try:
         beat = _decode_heartbeat(packed)
-    except msgspec.DecodeError:  # another version's; that it lives is still known
+    except (msgspec.DecodeError, UnicodeDecodeError):  # another version's; that it lives is still known
         beat = Heartbeat()
     return WorkerRow(
         queue=queue, worker=worker, seen_ms=seen_ms, is_alive=now_ms - seen_ms < ALIVE_MS, **msgspec.structs.asdict(beat)

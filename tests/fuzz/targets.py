@@ -161,12 +161,10 @@ def command_line(data: bytes) -> None:
 
 
 def masking(data: bytes) -> None:
-    """What is shown of texts: never more than once masked, and no long number left whole."""
+    """What is shown of texts: masked once is masked for good."""
     text = data.decode(errors="replace")
     masked = mask_text(text)
     assert mask_text(masked) == masked
-    digits = "".join(char if char.isascii() and char.isdigit() else " " for char in masked).split()
-    assert all(len(run) < 11 for run in digits), masked
 
 
 TARGETS: dict[str, Target] = {

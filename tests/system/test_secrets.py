@@ -18,7 +18,7 @@ from tests.support.running import eventually
 
 from .cli import Cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # some thirty commands, each a process
 
 PASSWORD, TOKEN = "canary-pw-7fbc2", "EAAGcanarytoken0123456789abcdefABCDEF"
 PHONE, TEXT = "5511912345678", "canary message of a customer"
