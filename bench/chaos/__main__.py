@@ -84,8 +84,6 @@ async def played(options: argparse.Namespace, directory: Path, clock: Clock) -> 
     """One run and its report."""
     seconds, count, per_second = sized(options)
     schedule = draw(options.seed, count=count, seconds=max(seconds - 3.0, 1.0), lease=options.lease, only=options.only)
-    if not count:
-        schedule = []
     plan = Plan(
         seed=options.seed, command=command_line("bench.chaos"), seconds=seconds, per_second=per_second, server=options.server,
         fsync=options.fsync, lease=options.lease, workers=options.workers, producers=options.producers,

@@ -75,12 +75,20 @@ class Call(msgspec.Struct, frozen=True):
 
     script: str = ""
     ends_jobs: bool = False
+    queue: str = ""
+    """Whose key it names."""
+
+
+NO_CALL = Call()
 
 
 def call_of(command: Sequence[bytes]) -> Call:
     """What that request is."""
     name = script_of(command)
-    return Call(name, name == "step" and settles(command))
+    if not name:
+        return NO_CALL
+    queue = command[_FIRST - 1].partition(b"{")[2].partition(b"}")[0].decode(errors="replace")
+    return Call(name, name == "step" and settles(command), queue)
 
 
 def fits(aim: Aim, who: str, call: Call, reply: bytes | None = None) -> bool:

@@ -73,8 +73,18 @@ class Crew:
     """So many places, each with a worker process in it, as long as it is entered."""
 
     def __init__(
-        self, directory: Path, network: Network, journal: Journal, *, places: int, clock: Clock, settings: Mapping[str, str]
+        self,
+        directory: Path,
+        network: Network,
+        journal: Journal,
+        *,
+        places: int,
+        slots: int,
+        clock: Clock,
+        settings: Mapping[str, str],
     ) -> None:
+        """`slots`: of one process, all its queues together."""
+        self.slots = slots
         self._directory = directory
         self._network = network
         self._journal = journal
@@ -178,6 +188,15 @@ class Crew:
                 elif record.what == "end":
                     open_.discard(record.job)
         return len(open_)
+
+    async def may_cost(self, member: Member, settled: Mapping[str, int] | None = None) -> int:
+        """How many starts more than one its loss may cost now: its slots, and what has ended and the server does not know yet.
+        `settled`: as the proxy had it at an earlier moment."""
+        if settled is None:
+            settled = await self._network.settled(member.place)
+        path = self._directory / JOURNALS / f"worker-{member.pid}.ndjson"
+        ends = [one for one in lines(path, Record) if one.what == "end"] if path.exists() else []
+        return self.slots + sum(one.mono_ns > settled.get(one.queue, 0) for one in ends)
 
     async def stop(self, seconds: float) -> None:
         """SIGTERM to all, and none is brought back; what has not ended in time is killed."""

@@ -46,21 +46,25 @@ async def half_open(lab: Lab, planned: Planned) -> None:
     async with lab.network_turn, lab.crew.victim() as member:
         if member is None:
             raise NotInjected("no worker at work that is not under another fault")
-        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), entitles=lab.slots, loses_lease=True)
+        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), loses_lease=True)
         async with lab.network.mode("swallow", (member.place,)):
+            settled = await lab.network.settled(member.place)
             await lab.clock.sleep(planned.seconds)
-        lab.book.end(fault, note=member.place)
+        # what it runs meanwhile of the jobs it had claimed is its own until the lease is over, and settled by nobody
+        lab.book.end(fault, note=member.place, entitles=await lab.crew.may_cost(member, settled))
 
 
 async def half_open_all(lab: Lab, planned: Planned) -> None:
     """Every connection is dead and nobody tells. Each worker finds out by itself, at a time of its own: leases may run out."""
     async with lab.network_turn:
-        pids = tuple(member.pid for member in lab.crew.at_work)
-        entitles = lab.slots * len(pids)
-        fault = lab.book.begin(planned.i, planned.kind, server_away=True, pids=pids, entitles=entitles, loses_lease=True)
+        crew = lab.crew.at_work
+        pids = tuple(member.pid for member in crew)
+        fault = lab.book.begin(planned.i, planned.kind, server_away=True, pids=pids, loses_lease=True)
         async with lab.network.mode("swallow", lab.network.everybody):
+            settled = [await lab.network.settled(member.place) for member in crew]
             await lab.clock.sleep(planned.seconds)
-        lab.book.end(fault)
+        costs = [await lab.crew.may_cost(member, then) for member, then in zip(crew, settled, strict=True)]
+        lab.book.end(fault, entitles=sum(costs))
 
 
 async def delay(lab: Lab, planned: Planned) -> None:

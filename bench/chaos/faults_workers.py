@@ -66,18 +66,19 @@ async def at(lab: Lab, moment: str) -> AsyncIterator[tuple[Member, Struck | None
 async def kill(lab: Lab, planned: Planned) -> None:
     """kill -9 of a worker."""
     async with at(lab, planned.kind.partition("@")[2]) as (member, _):
-        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), entitles=lab.slots, loses_lease=True)
+        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), loses_lease=True)
         lab.crew.kill(member)
         await lab.crew.gone(member, 5.0)
-        lab.book.end(fault)
+        lab.book.end(fault, entitles=await lab.crew.may_cost(member))
 
 
 async def freeze(lab: Lab, planned: Planned) -> None:
     """SIGSTOP of a worker for longer than its lease, then SIGCONT: it comes back and knows nothing. The message that was held
     goes on after that: a settle of a lease that is lost."""
     async with at(lab, planned.kind.partition("@")[2]) as (member, struck):
-        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), entitles=lab.slots, loses_lease=True)
         member.process.send_signal(signal.SIGSTOP)
+        cost = await lab.crew.may_cost(member)
+        fault = lab.book.begin(planned.i, planned.kind, pids=(member.pid,), entitles=cost, loses_lease=True)
         try:
             await lab.clock.sleep(planned.seconds)
         finally:

@@ -47,9 +47,9 @@ class Book:
         return self.write(msgspec.structs.replace(fault, end_mono_ns=time.monotonic_ns(), **facts))
 
     def by_a_job(self, **facts: object) -> Fault:
-        """A job ended its worker process: not of the schedule, numbered apart."""
+        """What a job did to its worker process: not of the schedule, numbered apart."""
         self._extra += 1
-        return self.write(Fault(i=self._extra, end_mono_ns=time.monotonic_ns(), **facts))  # type: ignore[arg-type]  # fields of Fault
+        return self.write(Fault(i=self._extra, **facts))  # type: ignore[arg-type]  # fields of Fault
 
     @property
     def injected(self) -> int:
@@ -72,8 +72,6 @@ class Lab:
     hands: Hands
     book: Book
     lease: float
-    slots: int
-    """Of one worker process, all its queues together: what a lost one may cost."""
     server_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One fault of the server at a time."""
     network_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

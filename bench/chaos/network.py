@@ -142,6 +142,10 @@ class Network:
         """Reset their connections; how many there were."""
         return int((await self.order(do="cut", who=tuple(who)))["links"])
 
+    async def settled(self, who: str) -> dict[str, int]:
+        """Queue -> monotonic ns: what had ended in that worker by then is settled, the server has answered."""
+        return dict((await self.order(do="settled", who=(who,)))["settled"])
+
     @contextlib.asynccontextmanager
     async def mode(self, mode: Mode, who: Iterable[str], ms: int = 0) -> AsyncIterator[None]:
         """Let these connections pass so while entered, and as ever after it. What `swallow` killed stays dead."""

@@ -13,12 +13,14 @@ import asyncio
 import socket
 import struct
 import sys
+import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
-from .aims import Aim, Call, call_of, fits
+from .aims import NO_CALL, Aim, Call, call_of, fits
 from .resp import extent, words
 
 Mode = Literal["pass", "delay", "hold", "swallow", "refuse"]
@@ -28,7 +30,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What the lab says to the proxy; answered with {"id": id, ...}."""
 
     id: int
-    do: Literal["listen", "mode", "cut", "aim", "unaim", "free", "count"]
+    do: Literal["listen", "mode", "cut", "aim", "unaim", "free", "settled"]
     who: tuple[str, ...] = ()
     """Listeners; none: all."""
     mode: Mode = "pass"
@@ -49,6 +51,16 @@ def reset(transport: asyncio.BaseTransport) -> None:
         transport.abort()
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request or reply on its way."""
+
+    data: bytes
+    up: bool
+    came_ns: int
+    """When the proxy had it, by the machine's monotonic clock."""
+
+
 class Link:
     """One connection of an engine, and ours to the server for it."""
 
@@ -58,10 +70,10 @@ class Link:
         self.near = near
         self.far: asyncio.Transport | None = None
         self._up, self._down = bytearray(), bytearray()
-        self._waiting: deque[Call] = deque()
-        """Requests that were passed on and not answered."""
-        self._parked: list[tuple[bool, bytes, bool]] = []
-        """What came while nothing passes: upwards or not, the message, and whether it was looked at."""
+        self._waiting: deque[tuple[Call, int]] = deque()
+        """Requests that were passed on and not answered, and when they came."""
+        self._parked: list[tuple[Message, bool]] = []
+        """What came while nothing passes, and whether it was looked at."""
         self.held_by = 0
         self._last_at = {True: 0.0, False: 0.0}
         """When the last delayed message of each way is due, by the loop's clock: none overtakes another."""
@@ -88,66 +100,68 @@ class Link:
         buffer = self._up if up else self._down
         buffer += data
         while (end := extent(buffer)) > 0:
-            message = bytes(buffer[:end])
+            message = Message(bytes(buffer[:end]), up, time.monotonic_ns())
             del buffer[:end]
-            self._offer_in(mode.ms / 1000 if mode.mode == "delay" else 0.0, message, up)
+            self._offer_in(mode.ms / 1000 if mode.mode == "delay" else 0.0, message)
 
-    def _offer_in(self, seconds: float, message: bytes, up: bool) -> None:
+    def _offer_in(self, seconds: float, message: Message) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if not seconds and self._last_at[up] < now:
-            self._offer(message, up)
+        if not seconds and self._last_at[message.up] < now:
+            self._offer(message)
             return
-        self._last_at[up] = at = max(now + seconds, self._last_at[up] + 1e-6)
-        loop.call_at(at, self._offer, message, up)
+        self._last_at[message.up] = at = max(now + seconds, self._last_at[message.up] + 1e-6)
+        loop.call_at(at, self._offer, message)
 
-    def _offer(self, message: bytes, up: bool) -> None:
+    def _offer(self, message: Message) -> None:
         if self.far is None or self._parked or self.held_by or self._hub.mode_of(self.who).mode == "hold":
-            self._parked.append((up, message, False))
+            self._parked.append((message, False))
         else:
-            self._pass(message, up)
+            self._pass(message, seen=False)
 
     def turn(self) -> None:
         """Something changed: pass on what is parked, as far as it goes."""
         while self._parked and self.far is not None and not self.held_by and self._hub.mode_of(self.who).mode != "hold":
-            up, message, seen = self._parked.pop(0)
-            self._pass(message, up, seen=seen)
+            message, seen = self._parked.pop(0)
+            self._pass(message, seen=seen)
         if self._is_leaving and not self._parked:
             self.drop()
 
-    def _pass(self, message: bytes, up: bool, *, seen: bool = False) -> None:
-        if up:
+    def _pass(self, message: Message, *, seen: bool) -> None:
+        if message.up:
             self._pass_up(message, seen)
         else:
             self._pass_down(message, seen)
 
-    def _pass_up(self, message: bytes, seen: bool) -> None:
-        call = call_of(words(message))
+    def _pass_up(self, message: Message, seen: bool) -> None:
+        call = call_of(words(message.data))
         aim = None if seen else self._hub.aim_for(self.who, call)
         if aim is not None:
-            self._strike(aim, message, up=True)
+            self._strike(aim, message)
             return
         assert self.far is not None, "passed on only while connected"
-        self._waiting.append(call)
-        self.far.write(message)
+        self._waiting.append((call, message.came_ns))
+        self.far.write(message.data)
 
-    def _pass_down(self, message: bytes, seen: bool) -> None:
-        if message[:1] != b">" and not seen:  # a push answers no request
-            call = self._waiting.popleft() if self._waiting else Call()
-            aim = self._hub.aim_for(self.who, call, message)
+    def _pass_down(self, message: Message, seen: bool) -> None:
+        if message.data[:1] != b">" and not seen:  # a push answers no request
+            call, came_ns = self._waiting.popleft() if self._waiting else (NO_CALL, 0)
+            if call.script == "step" and message.data[:1] != b"-":
+                self._hub.settled.setdefault(self.who, {})[call.queue] = came_ns
+            aim = self._hub.aim_for(self.who, call, message.data)
             if aim is not None:
-                self._strike(aim, message, up=False)
+                self._strike(aim, message)
                 return
         if not self.near.is_closing():
-            self.near.write(message)
+            self.near.write(message.data)
 
-    def _strike(self, aim: Aim, message: bytes, *, up: bool) -> None:
+    def _strike(self, aim: Aim, message: Message) -> None:
         self._hub.struck(aim, self)
         if aim.cut:
             self.drop()
             return
         self.held_by = aim.id
-        self._parked.insert(0, (up, message, True))
+        self._parked.insert(0, (message, True))
 
     def leave(self, *, is_near: bool) -> None:
         """One side has gone. What is parked on its way to the other still arrives, as it does in a network."""
@@ -222,6 +236,8 @@ class Hub:
         self.port = port
         self.links: set[Link] = set()
         self.aims: dict[int, Aim] = {}
+        self.settled: dict[str, dict[str, int]] = {}
+        """Listener -> queue -> when the last step that was answered had come: what had ended by then is settled."""
         self._doing: dict[str, Doing] = {}
         self._left: dict[int, int] = {}
         self._listeners: list[asyncio.Server] = []
@@ -280,6 +296,8 @@ class Hub:
             for link in [one for one in self.links if one.held_by == order.which]:
                 link.held_by = 0
                 link.drop() if order.drop else link.turn()
+        elif order.do == "settled":
+            return {"settled": self.settled.get(order.who[0], {})}
         return {"links": len(chosen)}
 
     async def _listen(self, who: str) -> int:

@@ -21,7 +21,7 @@ from engine import Clock, Engine, Settings, StoreError
 
 from . import faults
 from .crew import Crew, Hands, Member
-from .journal import JOURNALS, Journal, QueueFacts, Record, RunSettings, lines, write_settings
+from .journal import JOURNALS, Journal, QueueFacts, Record, RunSettings, lines, records, write_settings
 from .kinds import ATTEMPTS, QUEUES, table
 from .lab import Book, Lab
 from .network import Network
@@ -137,7 +137,7 @@ class Run:
         self._stack.callback(journal.close)
         self._stack.callback(book.close)
         timeouts = {"ENGINE_SOCKET_TIMEOUT": f"{plan.socket_timeout}", "ENGINE_CONNECT_TIMEOUT": f"{plan.socket_timeout}"}
-        crew = Crew(directory, network, journal, places=plan.workers, clock=clock, settings=timeouts)
+        crew = Crew(directory, network, journal, places=plan.workers, slots=self.outcome.slots, clock=clock, settings=timeouts)
         await self._stack.enter_async_context(crew)
         template = Order(
             directory=str(directory), url="", name="", seed=plan.seed, first=0, most=0,
@@ -145,7 +145,7 @@ class Run:
             enqueue_timeout=plan.enqueue_timeout, socket_timeout=plan.socket_timeout, only=plan.only_jobs,
         )  # fmt: skip
         hands = Hands(directory, network, clock, template, plan.producers)
-        self._lab = Lab(clock, self.server, network, crew, hands, book, plan.lease, self.outcome.slots)
+        self._lab = Lab(clock, self.server, network, crew, hands, book, plan.lease)
         await crew.ready(READY_SECONDS)
         self._engine = Engine(settings=Settings(redis_url=self.server.url), clock=clock)
         await self._stack.enter_async_context(self._engine)
@@ -166,7 +166,8 @@ class Run:
         finally:
             watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        self._note_crashes()
+        await self._note_crashes()
+        self._note_blocks()
         return self.outcome
 
     async def _safety(self, schedule: Sequence[Planned]) -> None:
@@ -246,14 +247,14 @@ class Run:
         while True:
             await self._lab.crew.ended.wait()
             self._lab.crew.ended.clear()
-            self._note_crashes()
+            await self._note_crashes()
 
-    def _note_crashes(self) -> None:
+    async def _note_crashes(self) -> None:
         crew = self._lab.crew
         while crew.crashed:
-            self._note_crash(crew.crashed.popleft())
+            await self._note_crash(crew.crashed.popleft())
 
-    def _note_crash(self, member: Member) -> None:
+    async def _note_crash(self, member: Member) -> None:
         """Write down whose job ended it; what ended without any is odd."""
         code = member.process.returncode
         path = self._directory / JOURNALS / f"worker-{member.pid}.ndjson"
@@ -268,9 +269,22 @@ class Run:
             self.outcome.odd_ends.append(f"{member.name} ended with {code} by itself; its log: {member.log}")
             return
         self._lab.book.by_a_job(
-            kind=CRASHES[last.kind][0], begin_mono_ns=last.mono_ns, pids=(member.pid,), entitles=self._lab.slots,
-            loses_lease=True, note=last.job,
+            kind=CRASHES[last.kind][0], begin_mono_ns=last.mono_ns, pids=(member.pid,), loses_lease=True,
+            entitles=await self._lab.crew.may_cost(member), note=last.job, end_mono_ns=time.monotonic_ns(),
         )  # fmt: skip
+
+    def _note_blocks(self) -> None:
+        """A handler that blocks the loop for longer than a lease may lose the leases of an answer that nobody reads meanwhile;
+        none of those jobs is started there, so it entitles to nothing."""
+        told = records(self._directory)
+        ends = {(one.job, one.pid): one.mono_ns for one in told if one.what == "end" and one.kind == "blocks"}
+        for one in told:
+            if one.what == "start" and one.kind == "blocks":
+                end = ends.get((one.job, one.pid), one.mono_ns + int(self._plan.lease * 2e9))
+                self._lab.book.by_a_job(
+                    kind="loop blocked by a job", begin_mono_ns=one.mono_ns, end_mono_ns=end, pids=(one.pid,), loses_lease=True,
+                    note=one.job,
+                )  # fmt: skip
 
     async def _tell(self, phase: str, began: float, seconds: float) -> None:
         while True:

@@ -41,9 +41,9 @@ def step(*after: bytes) -> list[bytes]:
 
 
 def test_a_step_that_settles_is_told_from_one_that_only_claims() -> None:
-    assert call_of(step(b"0", b"0")) == Call("step", ends_jobs=False)
-    assert call_of(step(b"1", b"do", b"1", b"0")) == Call("step", ends_jobs=False), "counters alone end no job"
-    assert call_of(step(b"0", b"1", b"5", b"0", b"1", b"1-1")) == Call("step", ends_jobs=True)
+    assert call_of(step(b"0", b"0")) == Call("step", ends_jobs=False, queue="q")
+    assert call_of(step(b"1", b"do", b"1", b"0")) == Call("step", ends_jobs=False, queue="q"), "counters alone end no job"
+    assert call_of(step(b"0", b"1", b"5", b"0", b"1", b"1-1")) == Call("step", ends_jobs=True, queue="q")
     assert call_of(step(b"0", b"0", b"r", b"5", b"1-1", b"1-1", b"", b"200", b"why", b"env")).ends_jobs
     assert call_of([b"PING"]) == Call()
 
