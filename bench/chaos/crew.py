@@ -28,6 +28,8 @@ from .producer import Order
 RESTART_PAUSE = 0.2
 """Seconds between a worker's end and its successor's start, as a supervisor has it."""
 DRAIN = "5s"
+PACKING_NS = 50_000_000
+"""What ended so shortly before a call reached the proxy may have come too late for it."""
 
 
 def environment(directory: Path, url: str, **more: str) -> dict[str, str]:
@@ -196,7 +198,7 @@ class Crew:
             settled = await self._network.settled(member.place)
         path = self._directory / JOURNALS / f"worker-{member.pid}.ndjson"
         ends = [one for one in lines(path, Record) if one.what == "end"] if path.exists() else []
-        return self.slots + sum(one.mono_ns > settled.get(one.queue, 0) for one in ends)
+        return self.slots + sum(one.mono_ns > settled.get(one.queue, 0) - PACKING_NS for one in ends)
 
     async def stop(self, seconds: float) -> None:
         """SIGTERM to all, and none is brought back; what has not ended in time is killed."""

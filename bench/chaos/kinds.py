@@ -57,7 +57,7 @@ COMMON: Mapping[str, float] = {
     "urgent": 2, "doomed": 1.5, "undecodable": 1,
 }  # fmt: skip
 """Kind -> its share."""
-RARE: Mapping[str, float] = {"hangs": 6, "deaf": 6, "quits": 6, "blocks": 3, "exits": 2, "poison": 1}
+RARE: Mapping[str, float] = {"hangs": 6, "deaf": 6, "quits": 6, "blocks": 2, "exits": 1, "poison": 0.5}
 """Kind -> how many a minute: each takes slots or processes from the others."""
 
 _ONCE = ("plain", "sync", "slow", "flaky", "doomed", "snoozes", "undecodable")

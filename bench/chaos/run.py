@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     only_jobs: tuple[str, ...] = ()
     enqueue_timeout: float = 3.0
     socket_timeout: float = 1.0
+    connect_timeout: float = 3.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -136,7 +137,7 @@ class Run:
         journal, book = Journal(directory, "lab"), Book(directory)
         self._stack.callback(journal.close)
         self._stack.callback(book.close)
-        timeouts = {"ENGINE_SOCKET_TIMEOUT": f"{plan.socket_timeout}", "ENGINE_CONNECT_TIMEOUT": f"{plan.socket_timeout}"}
+        timeouts = {"ENGINE_SOCKET_TIMEOUT": f"{plan.socket_timeout}", "ENGINE_CONNECT_TIMEOUT": f"{plan.connect_timeout}"}
         crew = Crew(directory, network, journal, places=plan.workers, slots=self.outcome.slots, clock=clock, settings=timeouts)
         await self._stack.enter_async_context(crew)
         template = Order(
