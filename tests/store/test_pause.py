@@ -23,6 +23,17 @@ async def test_a_timed_pause_ends_by_itself_to_the_millisecond(store: RedisStore
     assert (await store.counts(queue)).paused is None
 
 
+async def test_who_resumes_after_the_end_of_a_timed_pause_hears_that_it_was_not_paused(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    await timed.pause(queue, "lunch", for_ms=1000)
+    now.forward(1000)
+    assert not await timed.resume(queue, "back early")
+    told = [fields[7] for _, fields in await raw(store, queue, "XRANGE", "events", "-", "+")]
+    assert told == [b"lunch", b"timed pause ended"]
+
+
 async def test_a_pause_without_end_says_so_and_why(store: RedisStore, queue: str) -> None:
     hand = Hand(store, queue)
     assert (await hand.step(want=1)).pause == ""

@@ -9,6 +9,8 @@
 -- Used by  RedisStore.pause, RedisStore.resume, RedisStore.gate
 --@use base ids line place
 local was = call('HGET', P .. 'meta', 'paused')
+local old_till, old_since, old_reason = string.match(was or '', '^(%d+);(%d+);(.*)$')
+local stands = old_till and (old_till == '0' or tonumber(old_till) > T) -- else it was never paused, or that pause is over
 local ms = tonumber(ARGV[4])
 if ARGV[3] == 'gate' then
   local gate = tonumber(call('HGET', P .. 'meta', 'gate') or 0)
@@ -18,8 +20,6 @@ if ARGV[3] == 'gate' then
 end
 if ARGV[3] == 'pause' then
   local till, since, reason = ms > 0 and fmt(T + ms) or '0', fmt(T), ARGV[5]
-  local old_till, old_since, old_reason = string.match(was or '', '^(%d+);(%d+);(.*)$')
-  local stands = old_till and (old_till == '0' or tonumber(old_till) > T) -- else it was never paused, or that pause is over
   if stands and (reason == '' or reason == old_reason) then
     if reason == '' and ms == 0 then till = old_till end
     since, reason = old_since, old_reason
@@ -31,7 +31,7 @@ if ARGV[3] == 'pause' then
 end
 if not was then return 0 end
 call('HDEL', P .. 'meta', 'paused')
-tell('resumed', '', ARGV[5])
+tell('resumed', '', stands and ARGV[5] or 'timed pause ended')
 must_ring = true
 ring()
-return 1
+return stands and 1 or 0
