@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from engine import Clock
 from engine.errors import StoreRefused
 from engine.store.redis_store import RedisStore
 from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, fall_asleep, raw, states, usurp
+from tests.support.laws import lines
 
 
 async def test_nothing_is_promoted_a_millisecond_early(store: RedisStore, queue: str) -> None:
@@ -35,6 +37,23 @@ async def test_a_bite_is_bounded_and_says_that_more_is_due(store: RedisStore, qu
     assert 0 < first.next_due_ms <= first.now_ms
     second = await timed.promote(queue)
     assert (second.moved, second.next_due_ms) == (20, 0)
+
+
+class LongGaps(Clock):
+    """Nearly the widest gap between the ids of two calls, so that their numbers grow by a digit."""
+
+    def random(self) -> float:
+        """Of a gap of 20 bits."""
+        return 0.9
+
+
+async def test_what_is_due_at_one_instant_comes_in_the_order_of_enqueue(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = RedisStore(store.link, LongGaps(), test_now_ms=lambda: now.ms)
+    ids = [job_id for _ in range(20) for job_id in await enqueue(timed, queue, 2, delay_ms=1000, ordering_key="k")]
+    now.forward(1000)
+    assert (await timed.promote(queue)).moved == 40
+    assert (await lines(store, queue))["k"] == ids
 
 
 async def test_retrying_and_scheduled_share_a_bite_and_the_sooner_is_next(store: RedisStore, queue: str) -> None:

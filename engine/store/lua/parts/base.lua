@@ -3,6 +3,9 @@
 -- ARGV[2] = now_ms (0: ask TIME; tests choose). Other keys are the prefix and a suffix of keys.py, all in one slot.
 local P = KEYS[1]
 local call, try = redis.call, redis.pcall
+-- the sequence of a new millisecond's ids begins here: ids of equal length sort as text as they do as numbers, and text is how a sorted
+-- set orders those that are due at one instant
+local FIRST = 10000000
 local function fmt(n) return string.format('%.0f', n) end
 local T, UP = tonumber(ARGV[2]), 0 -- now in ms, and 1 when it is a part of a millisecond later than that
 if T == 0 then
