@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
-from .errors import BadPayload
+from .errors import BadInput, BadPayload
 from .keys import check_job_name
 
 T = TypeVar("T")
@@ -252,9 +252,13 @@ class Job:
 
         Raises:
             LeaseLost: another worker has the job now. Stop, write nothing more.
+            BadInput: a number of more than 18 digits.
         """
+        done, total = int(done), int(total)
+        if max(abs(done), abs(total)) >= 10**18:
+            raise BadInput("progress takes numbers of at most 18 digits")
         self.noted = True
-        await self._notes.write("progress", f"{int(done)};{int(total)}".encode())
+        await self._notes.write("progress", f"{done};{total}".encode())
 
     def log(self, text: str) -> None:
         """Keep a line with the job (the last 100 stay). Phone numbers and tokens are masked."""
@@ -273,7 +277,7 @@ class Job:
 
         Raises:
             LeaseLost: another worker has the job now; `fn` was not called, or its result not recorded. Stop.
-            BadPayload: the result can't be encoded or is too large.
+            BadPayload: the result can't be encoded or is too large, or the job keeps 1,000 steps already (`fn` was not called).
         """
         field = "step:" + check_job_name(name)
         kind = typing.get_type_hints(fn).get("return", Any) if inspect.isfunction(fn) or inspect.ismethod(fn) else Any

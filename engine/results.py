@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from .clock import Clock
-from .errors import JobCancelled, JobDead, JobNotFound, ResultTimeout, StoreError
+from .errors import JobCancelled, JobDead, JobNotFound, Refused, ResultTimeout, StoreError
 from .store.base import text
 from .store.producing import settled_key
 from .store.redis_store import RedisStore
 
 BLOCK_SECONDS = 5.0
+KEPT_ENDS = 1_000
+"""Ends that the server keeps for who reads late (lua/parts/endings.lua). Who gets so many at once may have missed some."""
+MOST_WAITING = 100_000
+"""Callers of one process that may wait for an end: a future, a coroutine and a mark on the server each."""
 
 
 class Results:
@@ -21,6 +26,10 @@ class Results:
         self._clock = clock
         self._waiting: dict[str, dict[str, list[asyncio.Future[str]]]] = {}
         self._readers: dict[str, asyncio.Task[None]] = {}
+        self._callers = 0
+
+    def __repr__(self) -> str:
+        return f"<Results {self._callers} wait>"
 
     async def wait(self, queue: str, job_id: str, timeout: float | None) -> bytes:
         """The packed result of the job, b'' when it returned nothing; waits up to `timeout` seconds for its end.
@@ -29,7 +38,12 @@ class Results:
             ResultTimeout: it had not ended in time.
             JobDead, JobCancelled: it ended otherwise.
             JobNotFound: it is not kept any more.
+            Refused: MOST_WAITING callers of this process wait already.
         """
+        if self._callers >= MOST_WAITING:
+            most = f"{self._callers:,} callers of this process wait for results, and no more may"
+            raise Refused(f"{most}: {queue}/{job_id} goes on, ask for its result when some of them have theirs")
+        self._callers += 1
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         mine = self._waiting.setdefault(queue, {}).setdefault(job_id, [])
         mine.append(future)  # before asking the store: its end may be told before its answer is here
@@ -47,6 +61,7 @@ class Results:
                 f"{queue}/{job_id} had not ended after {timeout} s; it goes on", job_id=f"{queue}/{job_id}"
             ) from None
         finally:
+            self._callers -= 1
             mine.remove(future)
             if not mine:
                 self._waiting[queue].pop(job_id, None)
@@ -72,6 +87,7 @@ class Results:
     async def _read(self, queue: str, seen: str) -> None:
         wire = self._store.link.new_wire(queue, BLOCK_SECONDS)
         key = settled_key(queue)
+        may_have_missed = False
         try:
             while any(self._waiting.get(queue, {}).values()):
                 try:
@@ -79,16 +95,30 @@ class Results:
                         "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + 2
                     )
                 except StoreError:
+                    may_have_missed = True  # another server may answer next, or this one without its last second
                     await self._clock.sleep(0.25)
                     continue
                 for entries in (reply or {}).values():
+                    may_have_missed = may_have_missed or len(entries) >= KEPT_ENDS
                     for entry, fields in entries:
                         seen = text(entry)
                         for future in self._waiting.get(queue, {}).get(text(fields[1]), []):
                             if not future.done():
                                 future.set_result(text(fields[3]))
+                if may_have_missed:
+                    await self._ask_again(queue)
+                    may_have_missed = False
         finally:
             await wire.drop()
+
+    async def _ask_again(self, queue: str) -> None:
+        """Ends may have been told that nobody heard: ask for each that is waited for."""
+        for job_id, futures in list(self._waiting.get(queue, {}).items()):
+            if any(not future.done() for future in futures):
+                state, _, _ = await self._store.link.patient(partial(self._store.await_end, queue, job_id), timeout=None)
+                for future in futures if state != "waiting" else ():
+                    if not future.done():
+                        future.set_result(state)
 
     async def close(self) -> None:
         """End the readers; who still waits hears of it as a cancellation."""

@@ -131,7 +131,7 @@ class Caller:
         server = await self._store.server_epoch()
         last = await self._store.last_call(self._spec.name, self._worker) if server != self._server else self._number
         if last != self._number:
-            lost, _ = await self._store.renew(self._spec.name, self._worker, [(c.tag, c.entry) for c in self._held.values()])
+            lost, _ = await self._store.renew(self._spec.name, self._worker, self._held.values())
             settles = settles.without(set(lost))
             self._on_lost(set(lost))
             if 0 < last < self._answered:  # 0: the whole queue is gone, which its epoch tells

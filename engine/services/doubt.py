@@ -58,5 +58,5 @@ class Doubt:
 
     async def _renew(self, claims: list[Claim]) -> tuple[float, set[str]]:
         sent_mono = self._clock.mono()
-        lost, _ = await self._store.renew(self._queue, self._worker, [(one.tag, one.entry) for one in claims])
+        lost, _ = await self._store.renew(self._queue, self._worker, claims)
         return sent_mono, set(lost)

@@ -138,7 +138,7 @@ class LeaseKeeper:
             if self._is_dead(now, lease):
                 continue
             due = claims  # all of them, also the younger ones: then the next call is a third of a lease away, not a tick
-            lost, asked = await store.renew(queue, self._worker, [(c.tag, c.entry) for c in due])
+            lost, asked = await store.renew(queue, self._worker, due)
             gone = set(lost)
             for claim in due:
                 if claim.entry not in gone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from ..errors import LeaseLost, StoreError
 from ..masking import mask_text
@@ -11,6 +12,8 @@ from ..store.redis_store import RedisStore
 
 MAX_LINE = 2_000
 """Characters of a log line."""
+MAX_LINES = 100
+"""Log lines that are kept of a job, its last; so no more than these need wait here, however fast a handler writes them."""
 
 
 class Notebook:
@@ -20,7 +23,7 @@ class Notebook:
         self._store = store
         self._worker = worker
         self._claim = claim
-        self._lines: list[bytes] = []
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._writer: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -31,6 +34,7 @@ class Notebook:
 
         Raises:
             LeaseLost: the entry is no longer ours.
+            BadPayload: the job keeps as many steps as it may.
         """
         claim = self._claim
         kept = await self._store.link.patient(
@@ -40,7 +44,7 @@ class Notebook:
             raise LeaseLost(f"{claim.full_id} belongs to another attempt now; {field!r} was not kept")
 
     async def read(self, field: str) -> bytes | None:
-        """What an earlier attempt kept; LeaseLost when another attempt owns the job now."""
+        """What an earlier attempt kept; LeaseLost when another owns the job now, BadPayload when no step more can be kept."""
         claim = self._claim
         ours, value = await self._store.link.patient(
             lambda: self._store.recall(claim.queue, self._worker, claim.tag, claim.entry, claim.id, field), timeout=None
@@ -51,7 +55,7 @@ class Notebook:
 
     def log(self, line: str) -> None:
         """Keep a line soon. Called on the loop, or from a handler's thread."""
-        self._lines.append(mask_text(line[: 2 * MAX_LINE])[:MAX_LINE].encode("utf-8", "replace"))
+        self._lines.append(line[: 2 * MAX_LINE])
         if self._writer is None or self._writer.done():
             try:
                 self._writer = asyncio.get_running_loop().create_task(self._write_lines())
@@ -73,8 +77,8 @@ class Notebook:
     async def _write_lines(self) -> None:
         claim = self._claim
         while self._lines:
-            line = self._lines.pop(0)
+            line = mask_text(self._lines.popleft())[:MAX_LINE].encode("utf-8", "replace")  # not those that newer ones pushed out
             try:
-                await self._store.note(claim.queue, self._worker, claim.tag, claim.entry, claim.id, "log", line)
+                await self._store.note(claim.queue, self._worker, claim.tag, claim.entry, claim.id, "log", line, MAX_LINES)
             except StoreError:
                 return

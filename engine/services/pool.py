@@ -200,9 +200,10 @@ class Pool:
             return 1 if self._holdings.total == 0 and self._holdings.beside(queue) == 0 else 0
         if self._desk is not None:
             room = max(self._places.count - self._running - len(self._ready), 0)
-            return min(self._desk.share(queue, len(self._held), room), BATCH)
+            return self._ready.fitting(min(self._desk.share(queue, len(self._held), room), BATCH))
         places = self._places.count
-        return min(places - self._running + self._ready.ahead(places) - len(self._ready), BATCH - self._outbox.behind)
+        room = places - self._running + self._ready.ahead(places) - len(self._ready)
+        return self._ready.fitting(min(room, BATCH - self._outbox.behind))
 
     # --- one call ----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ from .slot import Slot
 UNKNOWN_HANDLER_MS = 5_000
 """A job whose name nobody here knows waits so long: a rolling deploy brings its handler soon, or `engine job` tells why."""
 
+MOST_NAMES = 1_000
+"""Unknown names that are told, each once; more are a producer's mistake that has been told by then."""
+
 Promise = Callable[[Claim, Event | None], None]
 """A settle was added for the claim; the event is true once the store has accepted it."""
 
@@ -176,7 +179,7 @@ class Runner:
         return self._now_ms() > int(claim.id.partition("-")[0]) + body.expires_after_ms
 
     def _tell_unknown(self, claim: Claim) -> None:
-        if claim.name not in self._unknown:  # once a name: the job comes back every few seconds
+        if claim.name not in self._unknown and len(self._unknown) < MOST_NAMES:  # once: the job comes back every few seconds
             self._unknown.add(claim.name)
             self._events.emit(HandlerUnknown(queue=claim.queue, id=claim.full_id, name=claim.name, at_ms=self._now_ms()))
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from .claim import Claim
 
+WEIGHT_BYTES = 8_192
+"""Bytes of an envelope or a result that weigh as much as a plain completion: a full bite has a megabyte, and its last settle."""
+
 DoneRecord = tuple[Any, ...]
 """Job id, name, attempt, started at ms (server's clock), ran for ms; then, of a job that was re-added: its entry id (refused
 settles are listed by entry), and the attempts and stalls before. Read by `pages.Ran`."""
@@ -81,7 +84,7 @@ class Settles:
 
     def _other(self, verb: str, claim: Claim, what: Any, why: str, envelope: bytes | str) -> None:
         self.claims.append(claim)
-        self.weight += HEAVY
+        self.weight += HEAVY + (len(envelope) + (len(what) if isinstance(what, bytes) else 0)) // WEIGHT_BYTES
         self._others.append((verb, claim, what, why, envelope))
 
     def without(self, entries: Set[str]) -> Settles:

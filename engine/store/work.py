@@ -6,10 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import BadPayload
 from ..keys import prefix
 from .base import Verbs, text
+from .claim import Claim
 from .settles import Settles
 from .wire import Wire
+
+MOST_STEPS = 1_000
+"""Steps that are kept of one job: they live as long as the job, and each may have 64 KiB."""
 
 RENEWALS = 200
 """Entries a call of `renew`: more would take the script over 2 ms."""
@@ -80,17 +85,17 @@ class WorkVerbs(Verbs):
         )
         return _step_reply(reply)
 
-    async def renew(self, queue: str, worker: str, entries: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
-        """Make the leases of (tag, entry) pairs young again. Returns the entries that are lost (stop their handlers, write
-        nothing more) and the ids whose cancel was asked (tell their handlers). Redis: lua/renew.lua."""
-        ordered = sorted(entries, key=lambda pair: (pair[0], *map(int, pair[1].split("-"))))
+    async def renew(self, queue: str, worker: str, claims: Iterable[Claim]) -> tuple[list[str], list[str]]:
+        """Make the leases of these young again. Returns the entries that are lost (stop their handlers, write nothing more) and
+        the ids whose cancel was asked (tell their handlers). Redis: lua/renew.lua."""
+        ordered = sorted(((c.tag, c.entry, c.id) for c in claims), key=lambda one: (one[0], *map(int, one[1].split("-"))))
         lost: list[str] = []
         asked: list[str] = []
-        for start in range(0, len(ordered), RENEWALS) or (0,):
-            flat = [part for pair in ordered[start : start + RENEWALS] for part in pair]
+        for start in range(0, len(ordered), RENEWALS):
+            flat = [part for one in ordered[start : start + RENEWALS] for part in one]
             reply = await self._run("renew", queue, worker, *flat)
             lost += map(text, reply[0])
-            asked = [text(job_id) for job_id in reply[1]]
+            asked += map(text, reply[1])
         return lost, asked
 
     async def reclaim(
@@ -128,17 +133,26 @@ class WorkVerbs(Verbs):
     ) -> bool:
         """Keep progress, a log line or a step's result of an active job. False: the lease is lost, write nothing more.
 
+        Raises:
+            BadPayload: the job keeps MOST_STEPS steps already.
         Redis: lua/note.lua.
         """
-        return bool(await self._run("note", queue, worker, tag, entry, job_id, field, value, log_lines))
+        written = int(await self._run("note", queue, worker, tag, entry, job_id, field, value, log_lines, MOST_STEPS))
+        if written < 0:
+            raise _too_many_steps(queue, job_id, field)
+        return written == 1
 
     async def recall(self, queue: str, worker: str, tag: str, entry: str, job_id: str, field: str) -> tuple[bool, bytes | None]:
         """What `note` kept under a field, None when nothing. First False: the lease is lost, do nothing more.
 
+        Raises:
+            BadPayload: the job keeps MOST_STEPS steps already, and none of that name.
         Redis: lua/recall.lua.
         """
-        reply = await self._run("recall", queue, worker, tag, entry, job_id, field)
-        return bool(reply[0]), reply[1] if len(reply) > 1 else None
+        reply = await self._run("recall", queue, worker, tag, entry, job_id, field, MOST_STEPS)
+        if reply[0] < 0:
+            raise _too_many_steps(queue, job_id, field)
+        return reply[0] == 1, reply[1] if len(reply) > 1 else None
 
     async def last_ids(self, queue: str) -> dict[str, str]:
         """The newest ids of `bell` and `control`, from which to listen on; '0-0' when there is none yet."""
@@ -172,6 +186,13 @@ class WorkVerbs(Verbs):
             return self._test_now_ms()
         seconds, micros = await self.link.call("TIME", queue=queue)
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _too_many_steps(queue: str, job_id: str, field: str) -> BadPayload:
+    return BadPayload(
+        f"{queue}/{job_id} keeps {MOST_STEPS:,} steps, the most a job may: {field.removeprefix('step:')!r} was not kept. "
+        "Take several things in one step, or enqueue jobs of their own"
+    )
 
 
 def _step_reply(reply: Any) -> StepReply:

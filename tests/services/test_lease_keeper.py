@@ -120,7 +120,7 @@ async def test_what_was_settled_while_the_call_was_under_way_is_not_lost(bench: 
         async def renew(self, queue: str, worker: str, entries: object) -> tuple[list[str], list[str]]:
             await bench.hand.complete(claim)
             bench.holdings.of(queue).pop(claim.entry)
-            return await super().renew(queue, worker, [(claim.tag, claim.entry)])
+            return await super().renew(queue, worker, [claim])
 
     bench.clock.jump(5)
     renewed = await bench.keeper.run_once(Settling(bench.store.link, bench.clock))
@@ -143,7 +143,7 @@ async def test_trust_is_counted_from_the_moment_the_request_left(bench: Bench) -
 
     class Slow(RedisStore):
         async def renew(self, queue: str, worker: str, entries: object) -> tuple[list[str], list[str]]:
-            answer = await super().renew(queue, worker, [(claim.tag, claim.entry)])
+            answer = await super().renew(queue, worker, [claim])
             bench.clock.jump(3)
             return answer
 

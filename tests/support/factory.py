@@ -247,7 +247,7 @@ class Hand:
 
     async def renew(self, *claims: Claim) -> tuple[list[str], list[str]]:
         """Renew the leases of these: lost entries, ids asked to cancel."""
-        return await self.store.renew(self.queue, self.name, [(c.tag, c.entry) for c in claims])
+        return await self.store.renew(self.queue, self.name, claims)
 
     async def lapse(self, *claims: Claim, ms: int = 2 * LEASE_MS) -> None:
         """Make leases old at once."""

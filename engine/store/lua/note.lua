@@ -3,8 +3,8 @@
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  worker    ARGV[4]  tag    ARGV[5]  entry    ARGV[6]  job id
--- ARGV[7]  field (progress, step:<name>, log)    ARGV[8]  value    ARGV[9]  most log lines kept
--- Returns  1 written, 0 lease lost (write nothing more)
+-- ARGV[7]  field (progress, step:<name>, log)    ARGV[8]  value    ARGV[9]  most log lines kept    ARGV[10]  most steps
+-- Returns  1 written, 0 lease lost (write nothing more), -1 there are as many steps as may be kept
 -- Atomic   owner check and write are one step; the same value again changes nothing (a repeated log line repeats)
 -- Used by  RedisStore.note
 --@use base
@@ -17,6 +17,11 @@ if ARGV[7] == 'log' then
   local old = n - tonumber(ARGV[9])
   if old > 0 then call('HDEL', notes, 'log:' .. old) end
 else
+  if string.sub(ARGV[7], 1, 5) == 'step:' and call('HEXISTS', notes, ARGV[7]) == 0 then
+    local steps = tonumber(call('HGET', notes, 'steps') or 0)
+    if steps >= tonumber(ARGV[10]) then return -1 end
+    call('HSET', notes, 'steps', fmt(steps + 1))
+  end
   call('HSET', notes, ARGV[7], ARGV[8])
 end
 call('ZADD', P .. 'noted', 'NX', '+inf', ARGV[6])

@@ -2,17 +2,19 @@
 -- renew: keep leases young, only where the caller still owns them.
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
--- ARGV[3]  worker    then pairs: tag, entry; rising within a tag, 200 a call keep it under 2 ms
--- Returns  {lost entries, ids asked to cancel}
+-- ARGV[3]  worker    then three each: tag, entry, job id; rising within a tag, 200 a call keep it under 2 ms
+-- Returns  {lost entries, those of these ids that somebody asked to cancel}
 -- Atomic   check and claim are one step: XCLAIM alone checks no owner and would steal the entry back from its new one.
 --          Idempotent by nature; never FORCE
 -- Used by  RedisStore.renew
 --@use base
 local me, by_tag, lost = ARGV[3], {}, {}
-for i = 4, #ARGV, 2 do
+local fields = {}
+for i = 4, #ARGV, 3 do
   local list = by_tag[ARGV[i]] or {}
   by_tag[ARGV[i]] = list
   list[#list + 1] = ARGV[i + 1]
+  fields[#fields + 1] = 'c' .. ARGV[i + 2]
 end
 for tag, entries in pairs(by_tag) do
   local stream, mine, keep = P .. 'ready:' .. tag, {}, {}
@@ -27,7 +29,9 @@ for tag, entries in pairs(by_tag) do
   end
 end
 local asked = {}
-for _, field in ipairs(call('HKEYS', P .. 'flags')) do
-  if string.sub(field, 1, 1) == 'c' then asked[#asked + 1] = string.sub(field, 2) end
+if #fields > 0 and call('EXISTS', P .. 'flags') == 1 then -- asked for by name: most fields are those of who waits for an end
+  for i, since in ipairs(call('HMGET', P .. 'flags', unpack(fields))) do
+    if since then asked[#asked + 1] = string.sub(fields[i], 2) end
+  end
 end
 return { lost, asked }
