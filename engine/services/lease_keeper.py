@@ -76,6 +76,8 @@ class LeaseKeeper:
         self._main_thread = 0
         self._leave: Callable[[], object] | None = None
         self._pinged_mono = 0.0
+        self._unread_mono: dict[str, float] = {}
+        """When what is pending for us, known or not, was last renewed."""
         self._told = False
         self._last_tick = 0.0
         self._last_cpu = 0.0
@@ -151,8 +153,19 @@ class LeaseKeeper:
                 self._on_main(self._reports.lost, queue, really)
             if asked:
                 self._on_main(self._reports.asked, queue, set(asked))
+        if self._pinged_mono:
+            await self._renew_unread(store)
         self.renewals += renewed
         return Renewed(renewed, lost_count)
+
+    async def _renew_unread(self, store: RedisStore) -> None:
+        """While the loop is away, an answer may lie there unread: what it gave us is ours, and not in the holdings."""
+        for queue, lease_ms in self._leases_ms.items():
+            now, lease = self._clock.mono(), lease_ms / 1000
+            since_mono = max(self._pinged_mono, self._unread_mono.get(queue, 0.0))
+            if self._holdings.asked(queue) and now - since_mono > lease / 3 and not self._is_dead(now, lease):
+                await store.renew_all(queue, self._worker)
+                self._unread_mono[queue] = now
 
     def _is_dead(self, now: float, lease: float) -> bool:
         """The loop is blocked, and longer than the handler at it may run; code that is no handler's may block it for ten leases.

@@ -93,10 +93,14 @@ class WorkVerbs(Verbs):
         asked: list[str] = []
         for start in range(0, len(ordered), RENEWALS):
             flat = [part for one in ordered[start : start + RENEWALS] for part in one]
-            reply = await self._run("renew", queue, worker, *flat)
+            reply = await self._run("renew", queue, worker, "", *flat)
             lost += map(text, reply[0])
             asked += map(text, reply[1])
         return lost, asked
+
+    async def renew_all(self, queue: str, worker: str) -> None:
+        """Make the leases young of all that is pending for the worker, whether it knows of it or not. Redis: lua/renew.lua."""
+        await self._run("renew", queue, worker, "*")
 
     async def reclaim(
         self,

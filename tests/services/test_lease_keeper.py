@@ -103,6 +103,27 @@ async def test_an_attempt_past_its_deadline_on_a_loop_that_turns_is_renewed_unti
     assert (await reclaim(bench.store, bench.queue)).moved == 0
 
 
+async def test_jobs_in_an_answer_that_nobody_reads_are_renewed_while_a_handler_blocks_the_loop(bench: Bench) -> None:
+    """The claim was answered, the loop stands still, and nobody holds what it gave us: neither lost nor anybody else's."""
+    await enqueue(bench.store, bench.queue, 2)
+    unread = await bench.hand.claim(2)
+    await bench.hand.lapse(*unread)
+    bench.holdings.ask(bench.queue, 2)
+    await bench.renew()
+    assert (await bench.idle_ms(unread[0])) > LEASE_MS  # the loop turns: it will read the answer
+    bench.keeper._pinged_mono = bench.clock.mono()
+    bench.clock.jump(LEASE_MS / 3000 + 0.1)
+    await bench.renew()
+    assert (await reclaim(bench.store, bench.queue)).moved == 0
+    await bench.hand.lapse(*unread)
+    await bench.renew()
+    assert (await bench.idle_ms(unread[0])) > LEASE_MS  # not at each look
+    bench.holdings.ask(bench.queue, 0)
+    bench.clock.jump(LEASE_MS / 3000 + 0.1)
+    await bench.renew()
+    assert (await reclaim(bench.store, bench.queue)).moved == 2  # nothing was asked for, so there is nothing to read
+
+
 async def test_a_lost_lease_is_told_and_the_others_are_kept(bench: Bench) -> None:
     gone, kept = await bench.hold(2)
     await bench.hand.lapse(gone)

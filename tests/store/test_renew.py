@@ -49,6 +49,19 @@ async def test_a_settled_entry_is_lost_and_is_not_made_anew(store: RedisStore, q
     assert (await store.counts(queue)).active == 0
 
 
+async def test_all_that_is_pending_for_a_worker_is_renewed_and_nothing_of_anybody_else(store: RedisStore, queue: str) -> None:
+    for priority in (1, 5):
+        await enqueue(store, queue, 3, priority=priority)
+    one, two = Hand(store, queue, "w1"), Hand(store, queue, "w2")
+    mine, others = await one.claim(4), await two.claim(2)
+    await one.lapse(*mine)
+    await two.lapse(*others)
+    await store.renew_all(queue, "w1")
+    assert {(await idle_ms(store, queue, c.tag, c.entry))[0] for c in mine} == {"w1"}
+    assert (await reclaim(store, queue)).moved == 2
+    assert await states(store, queue, [c.id for c in (*mine, *others)]) == ["active"] * 4 + ["waiting"] * 2
+
+
 async def test_leases_of_several_streams_are_renewed_in_one_call(store: RedisStore, queue: str) -> None:
     for priority in (1, 5, 9):
         await enqueue(store, queue, 20, priority=priority)

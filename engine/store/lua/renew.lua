@@ -2,15 +2,27 @@
 -- renew: keep leases young, only where the caller still owns them.
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
--- ARGV[3]  worker    then three each: tag, entry, job id; rising within a tag, 200 a call keep it under 2 ms
+-- ARGV[3]  worker    ARGV[4]  '*': whatever is pending for it, 500 a stream at most, and nothing more; else ''
+-- then three each: tag, entry, job id; rising within a tag, 200 a call keep it under 2 ms
 -- Returns  {lost entries, those of these ids that somebody asked to cancel}
 -- Atomic   check and claim are one step: XCLAIM alone checks no owner and would steal the entry back from its new one.
 --          Idempotent by nature; never FORCE
--- Used by  RedisStore.renew
+-- Used by  RedisStore.renew, RedisStore.renew_all
 --@use base
 local me, by_tag, lost = ARGV[3], {}, {}
+if ARGV[4] == '*' then
+  for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+    local mine = try('XPENDING', P .. 'ready:' .. tag, 'w', '-', '+', '500', me)
+    for i, r in ipairs(mine.err and {} or mine) do mine[i] = r[1] end
+    if #mine > 0 then
+      mine[#mine + 1] = 'JUSTID'
+      call('XCLAIM', P .. 'ready:' .. tag, 'w', me, '0', unpack(mine))
+    end
+  end
+  return { {}, {} }
+end
 local fields = {}
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local list = by_tag[ARGV[i]] or {}
   by_tag[ARGV[i]] = list
   list[#list + 1] = ARGV[i + 1]
