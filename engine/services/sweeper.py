@@ -17,7 +17,10 @@ from .base import Service
 BITE = 100
 """Entries a call: well under 2 ms."""
 SILENT_MS = 3_600_000
-"""A worker or producer silent for an hour is forgotten; until then a repeated call of it is recognised."""
+"""A producer silent for an hour is forgotten; until then a repeated call of it is recognised."""
+GONE_MS = 600_000
+"""A worker silent for ten minutes is: its jobs were taken over long ago. Should it wake all the same, its settles are refused for
+their entries' sake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,11 @@ class Sweeper(Service):
     idle_period = 30.0
     """Seconds between passes while they drop nothing."""
 
-    def __init__(self, spec: QueueSpec, store: RedisStore, *, clock: Clock, events: Events, silent_ms: int = SILENT_MS) -> None:
+    def __init__(self, spec: QueueSpec, store: RedisStore, *, clock: Clock, events: Events, gone_ms: int = GONE_MS) -> None:
         super().__init__(clock, events)
         self._spec = spec
         self._store = store
-        self._silent_ms = silent_ms
+        self._gone_ms = gone_ms
         self._cursor = "0"
         self._last = Sweep()
 
@@ -66,7 +69,7 @@ class Sweeper(Service):
         notes = workers = producers = 0
         more = True
         while more:  # notes end as fast as jobs with results do
-            rest = await self._store.sweep_rest(spec.name, self._silent_ms, limit=BITE, cursor=self._cursor)
+            rest = await self._store.sweep_rest(spec.name, self._gone_ms, SILENT_MS, limit=BITE, cursor=self._cursor)
             self._cursor = rest.cursor
             notes, workers, producers = notes + rest.notes, workers + rest.workers, producers + rest.producers
             more = rest.notes == BITE

@@ -118,9 +118,11 @@ class ActVerbs(Verbs):
         dropped, more = await self._run("sweep_dead", queue, before_ms, limit)
         return Bite(int(dropped), bool(more))
 
-    async def sweep_rest(self, queue: str, silent_ms: int, *, limit: int = 50, cursor: str = "0") -> Rest:
-        """Drop notes past their time, and workers and producers silent for `silent_ms`. Redis: lua/sweep_rest.lua."""
-        notes, workers, producers, after = await self._run("sweep_rest", queue, silent_ms, limit, cursor)
+    async def sweep_rest(self, queue: str, gone_ms: int, silent_ms: int, *, limit: int = 50, cursor: str = "0") -> Rest:
+        """Drop notes past their time, workers silent for `gone_ms`, producers silent for `silent_ms`.
+
+        Redis: lua/sweep_rest.lua."""
+        notes, workers, producers, after = await self._run("sweep_rest", queue, gone_ms, silent_ms, limit, cursor)
         return Rest(int(notes), int(workers), int(producers), text(after))
 
     async def obliterate(self, queue: str, *, force: bool = False, limit: int = 200) -> Obliterated:

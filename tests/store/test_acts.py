@@ -177,7 +177,7 @@ async def test_silent_workers_are_forgotten_unless_they_hold_something(store: Re
     await Hand(store, queue, "holds").step(want=1)
     for worker in ("holds", "empty"):
         await store.heartbeat(queue, worker, b"\x80")
-    rest = await store.sweep_rest(queue, -1)
+    rest = await store.sweep_rest(queue, -1, -1)
     assert (rest.workers, rest.cursor) == (1, "0")
     assert [row.worker for row in await store.workers(queue, 0)] == ["holds"]
 

@@ -103,7 +103,7 @@ async def test_a_worker_lives_a_whole_life(as_role: As, queue: str) -> None:
     await worker.resume(queue)
     await worker.sweep_done(queue, 1)
     await worker.sweep_dead(queue, 1)
-    await worker.sweep_rest(queue, 1_000_000)
+    await worker.sweep_rest(queue, 1_000_000, 1_000_000)
     await worker.counts(queue)
     await worker.leave(queue, hand.name)
     assert eight.id

@@ -251,7 +251,7 @@ async def test_a_result_is_kept_with_the_job_and_may_go_after_its_time(store: Re
     hand.settles.complete_with(claim, b"\x2a")
     await hand.step()
     assert await raw(store, queue, "HGET", f"notes:{claim.id}", "result") == b"\x2a"
-    assert (await store.sweep_rest(queue, HOUR)).notes == 1
+    assert (await store.sweep_rest(queue, HOUR, HOUR)).notes == 1
     assert await raw(store, queue, "HGET", f"notes:{claim.id}", "result") is None
 
 

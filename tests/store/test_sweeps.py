@@ -105,11 +105,23 @@ async def test_a_silent_worker_is_forgotten_but_not_while_it_holds_something(sto
         await timed.heartbeat(queue, hand.name, b"x")
     now.forward(HOUR + 1)
     await timed.heartbeat(queue, alive.name, b"x")
-    assert (await timed.sweep_rest(queue, HOUR)).workers == 1
+    assert (await timed.sweep_rest(queue, HOUR, HOUR)).workers == 1
     assert sorted(w.worker for w in await store.workers(queue, now.ms)) == ["alive", "holder"]
     assert await holder.complete(held) == []  # its entry was not thrown away
-    assert (await timed.sweep_rest(queue, HOUR)).workers == 1
+    assert (await timed.sweep_rest(queue, HOUR, HOUR)).workers == 1
     assert [c.worker for c in await store.consumers(queue)] == []
+
+
+async def test_a_gone_worker_is_forgotten_sooner_than_a_producer(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue, producer="p1")
+    await timed.heartbeat(queue, "w1", b"x")
+    now.forward(HOUR // 2)
+    rest = await timed.sweep_rest(queue, HOUR // 6, HOUR)
+    assert (rest.workers, rest.producers) == (1, 0)
+    now.forward(HOUR // 2 + 1)
+    assert (await timed.sweep_rest(queue, HOUR // 6, HOUR)).producers == 1
 
 
 async def test_a_worker_that_leaves_is_forgotten_at_once_unless_it_holds_something(store: RedisStore, queue: str) -> None:
@@ -126,7 +138,7 @@ async def test_a_worker_that_leaves_is_forgotten_at_once_unless_it_holds_somethi
     assert (await store.counts(queue)).active == 1
     assert (await reclaim(timed, queue)).moved == 1
     now.forward(HOUR + 1)
-    await timed.sweep_rest(queue, HOUR)
+    await timed.sweep_rest(queue, HOUR, HOUR)
     assert "w1" not in [c.worker for c in await store.consumers(queue)]
 
 
@@ -145,7 +157,7 @@ async def test_a_silent_producer_is_forgotten_and_a_busy_one_is_not(store: Redis
     await enqueue(timed, queue, producer="old")
     now.forward(HOUR + 1)
     await enqueue(timed, queue, producer="new")
-    rest = await timed.sweep_rest(queue, HOUR)
+    rest = await timed.sweep_rest(queue, HOUR, HOUR)
     assert (rest.producers, rest.cursor) == (1, "0")
     fields = [f.decode() for f in await raw(store, queue, "HKEYS", "meta")]
     assert [f for f in fields if f.startswith("p:")] == ["p:new"]
@@ -159,10 +171,10 @@ async def test_the_notes_of_a_living_job_stay_however_old(store: RedisStore, que
     (claim,) = await hand.claim()
     await timed.note(queue, "w1", claim.tag, claim.entry, claim.id, "progress", b"1;2")
     now.forward(400 * DAY)
-    assert (await timed.sweep_rest(queue, HOUR)).notes == 0
+    assert (await timed.sweep_rest(queue, HOUR, HOUR)).notes == 0
     hand.settles.complete_with(claim, b"")
     await hand.step()
-    assert (await timed.sweep_rest(queue, HOUR)).notes == 0
+    assert (await timed.sweep_rest(queue, HOUR, HOUR)).notes == 0
     now.forward(HOUR)
-    assert (await timed.sweep_rest(queue, HOUR)).notes == 1
+    assert (await timed.sweep_rest(queue, HOUR, HOUR)).notes == 1
     assert not await raw(store, queue, "EXISTS", f"notes:{claim.id}")

@@ -2,12 +2,13 @@
 -- sweep_rest: drop what ended jobs, dead workers and gone producers left behind.
 -- KEYS[1]  prefix    keys.prefix(queue)
 -- ARGV[1]  gap       ARGV[2]  now_ms
--- ARGV[3]  ms after which a silent worker or producer is forgotten    ARGV[4]  most rows of each kind    ARGV[5]  cursor of meta
+-- ARGV[3]  ms after which a silent worker is forgotten    ARGV[4]  the same for a producer    ARGV[5]  most rows of each kind
+-- ARGV[6]  cursor of meta
 -- Returns  {notes, workers, producers dropped, next cursor of meta}
 -- Atomic   per bite. A worker with pending entries is never forgotten: DELCONSUMER would throw them away
 -- Used by  RedisStore.sweep_rest
 --@use base
-local silent, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local gone, silent, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local notes, workers, producers = 0, 0, 0
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'noted', '-inf', fmt(T), 'LIMIT', 0, limit)) do
   call('DEL', P .. 'notes:' .. id)
@@ -28,9 +29,9 @@ local function forget(worker)
 end
 local rows = call('HGETALL', P .. 'workers')
 for i = 1, #rows, 2 do
-  if workers < limit and T - tonumber(string.match(rows[i + 1], '^(%d+);')) > silent then forget(rows[i]) end
+  if workers < limit and T - tonumber(string.match(rows[i + 1], '^(%d+);')) > gone then forget(rows[i]) end
 end
-local r = call('HSCAN', P .. 'meta', ARGV[5], 'MATCH', 'p:*', 'COUNT', limit)
+local r = call('HSCAN', P .. 'meta', ARGV[6], 'MATCH', 'p:*', 'COUNT', limit)
 for i = 1, #r[2], 2 do
   if T - tonumber(string.match(r[2][i + 1], '^%d+|(%d+)|')) > silent then
     call('HDEL', P .. 'meta', r[2][i])
