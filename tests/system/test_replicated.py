@@ -10,7 +10,7 @@ import pytest
 
 from bench.chaos.node import Node, find_program, free_ports
 from bench.chaos.sentinel import Sentinels
-from engine import Clock, Engine, EnqueueUnknown, Handle, Job, Settings, StoreRefused, StoreUnsuitable
+from engine import Clock, Engine, EnqueueUnknown, Handle, Job, Settings, StoreRefused, StoreUnanswered, StoreUnsuitable
 from tests.support.laws import assert_conserved
 from tests.support.running import running, until
 
@@ -46,6 +46,9 @@ async def test_an_enqueue_that_no_replica_confirms_is_unknown_and_its_repeat_add
         replica.freeze()
         with pytest.raises(EnqueueUnknown, match="confirmed by 1 of its replicas") as caught:
             await queue.enqueue("work", {})
+        await primary.ask("CLIENT", "KILL", "TYPE", "normal")  # WAIT knows only what its own connection wrote
+        with pytest.raises(StoreUnanswered):
+            await caught.value.repeat()
         replica.thaw()
         handle = await caught.value.repeat()
         assert isinstance(handle, Handle)

@@ -20,6 +20,7 @@ if meta[5] then
   local last = tonumber(string.match(meta[5], '^%d+'))
   if no < last then return { 'stale' } end
   if no == last then
+    call('HSET', P .. 'meta', me, meta[5]) -- a write: WAIT waits for those of its own connection, and this may be another one
     local ms, seq, dups, full, cut, waiting = string.match(meta[5], '^%d+|%d+|(%d+)|(%d+)|([^|]*)|?(%d*)|?(%d*)|?(%d*)$')
     local again = {}
     for part in dups:gmatch('[^,]+') do again[#again + 1] = part end
