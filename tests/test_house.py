@@ -115,6 +115,19 @@ def test_every_exception_from_a_lint_or_type_rule_has_its_reason_on_the_line() -
     assert not bare, bare
 
 
+def test_payloads_are_data_nothing_reads_them_as_code() -> None:
+    forbidden = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "yaml"}
+    found = []
+    for path in [p for room in ("engine", "handlers", "web") for p in (ROOT / room).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            if forbidden & {name.split(".")[0] for name in names} or called in ("eval", "exec", "compile", "__import__"):
+                found.append(f"{path}:{getattr(node, 'lineno', 0)}")
+    assert found == []
+
+
 def test_only_the_clock_reads_time_sleeps_and_draws() -> None:
     """What ruff's banned-api list can't see: other spellings of the same."""
     banned = re.compile(r"\b(time\.(time|time_ns|monotonic|sleep)|datetime\.(now|utcnow)|random\.\w+|asyncio\.sleep)\(")

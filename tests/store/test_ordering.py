@@ -173,3 +173,18 @@ async def test_a_thousand_blocked_jobs_come_out_in_order(store: RedisStore, queu
             hand.settles.complete(claim)
         claims = await hand.claim()
     assert ran == ids
+
+
+@pytest.mark.parametrize(
+    "key", ["} engine:{other}:meta", "line:", "*", "\r\nFLUSHALL\r\n", "\0", "é😀", "{", "x" * 512], ids=range(8)
+)
+async def test_no_key_of_a_job_leads_out_of_its_queues_key_space(store: RedisStore, queue: str, key: str) -> None:
+    before = {name for name in await store.link.call("KEYS", "*") if not name.startswith(b"engine:{q-")}
+    await enqueue(store, queue, 12, ordering_key=key, dedup_key="", priority=5)
+    await enqueue(store, queue, dedup_key=key, dedup_window_ms=1_000)
+    assert {name for name in await store.link.call("KEYS", "*") if not name.startswith(b"engine:{q-")} == before
+    hand = Hand(store, queue)
+    while claims := await hand.claim(5):
+        assert {claim.envelope.key for claim in claims} <= {key, ""}
+        assert await hand.complete(*claims) == []
+    assert (await store.counts(queue)).completed == 13
