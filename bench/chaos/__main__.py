@@ -11,6 +11,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.report import Report, Section
@@ -23,14 +24,19 @@ from .check import check
 from .journal import faults, records
 from .kinds import COMMON, RARE
 from .run import Plan, Run, say
-from .schedule import Planned, draw, matching, shown
+from .schedule import KINDS, WATCHED, Planned, Span, draw, matching, shown
 from .verdict import sections
 
 SECONDS_A_FAULT = 2.0
 """Between two faults, when only their number is given."""
 FAULTS_A_SECOND = 0.4
+LAST_SECONDS = 3.0
+"""Before the end no fault begins any more."""
 JOBS_A_SECOND = 100.0
 """What two cores carry with all these faults and still drain."""
+
+
+SERVERS = {"single": "one", "sentinel": "a primary, a replica and three sentinels"}
 
 
 def parsed() -> argparse.Namespace:
@@ -44,6 +50,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help="how many are asked for, about (default: 100 a second)")
     parser.add_argument("--faults", type=int, help="how many are scheduled (default: 0.4 a second)")
     parser.add_argument("--server", default="valkey", help="valkey: the embedded one (default); redis: Debian's; or a program")
+    parser.add_argument(
+        "--topology", choices=("single", "sentinel"), default="single",
+        help="sentinel: a primary, a replica and three sentinels instead of one server behind a proxy; failovers are its faults",
+    )  # fmt: skip
     parser.add_argument("--fsync", choices=("everysec", "always"), default="everysec", help="of the append-only file")
     parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds; short, so that faults fit (default: 2)")
     parser.add_argument("--workers", type=int, default=4, help="worker processes (default: 4)")
@@ -56,7 +66,7 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     try:
         options.only = tuple(options.only.split(",")) if options.only else ()
-        matching(options.only)
+        matching(options.only, among(options))
         options.only_jobs = tuple(options.only_jobs.split(",")) if options.only_jobs else ()
         if unknown := set(options.only_jobs) - {*COMMON, *RARE}:
             raise ValueError(f"--only-jobs {', '.join(unknown)}: there are {', '.join((*COMMON, *RARE))}")
@@ -65,6 +75,18 @@ def parsed() -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def among(options: argparse.Namespace) -> Mapping[str, Span]:
+    """The kinds of faults that this topology has."""
+    return WATCHED if options.topology == "sentinel" else KINDS
+
+
+def scheduled(options: argparse.Namespace) -> list[Planned]:
+    """The schedule that these options ask for."""
+    seconds, count, _ = sized(options)
+    until = max(seconds - LAST_SECONDS, 1.0)
+    return draw(options.seed, count=count, seconds=until, lease=options.lease, only=options.only, among=among(options))
 
 
 def sized(options: argparse.Namespace) -> tuple[float, int, float]:
@@ -83,11 +105,11 @@ def sized(options: argparse.Namespace) -> tuple[float, int, float]:
 async def played(options: argparse.Namespace, directory: Path, clock: Clock) -> Report:
     """One run and its report."""
     seconds, count, per_second = sized(options)
-    schedule = draw(options.seed, count=count, seconds=max(seconds - 3.0, 1.0), lease=options.lease, only=options.only)
+    schedule = scheduled(options)
     plan = Plan(
         seed=options.seed, command=command_line("bench.chaos"), seconds=seconds, per_second=per_second, server=options.server,
         fsync=options.fsync, lease=options.lease, workers=options.workers, producers=options.producers,
-        concurrency=options.concurrency, only_jobs=options.only_jobs,
+        concurrency=options.concurrency, only_jobs=options.only_jobs, topology=options.topology,
     )  # fmt: skip
     started_at, ran_on, began = now(), machine(), clock.mono()
     say(f"seed {plan.seed}, {seconds:.0f} s, about {per_second:.0f} jobs a second, {count} faults; directory {directory}")
@@ -102,7 +124,7 @@ def finished(plan: Plan, schedule: list[Planned], it: Run, started_at: str, ran_
     """The report of a run that has ended, its server still up."""
     outcome = it.outcome
     say("judging")
-    verdict = check(outcome.directory, it.server.url)
+    verdict = check(outcome.directory, it.server.primary_url)
     told, struck = records(outcome.directory), faults(outcome.directory)
     tables = [report.faults_table(schedule, struck), report.jobs_faults_table(told), report.jobs_table(told)]
     return Report(
@@ -115,7 +137,7 @@ def finished(plan: Plan, schedule: list[Planned], it: Run, started_at: str, ran_
         versions=outcome.versions,
         settings={
             "seed": str(plan.seed),
-            "server": f"{plan.server}, append-only file on, fsync {plan.fsync}",
+            "server": f"{plan.server}, {SERVERS[plan.topology]}, append-only file on, fsync {plan.fsync}",
             "workers": f"{plan.workers} processes, 3 queues, {plan.concurrency} slots each, lease {plan.lease:g} s",
             "load": f"{plan.producers} producers, {plan.per_second:.0f} jobs a second for {plan.seconds:.0f} s",
         },
@@ -127,8 +149,7 @@ def main() -> int:
     """Parse, play, check, deliver."""
     options = parsed()
     if options.schedule:
-        seconds, count, _ = sized(options)
-        print(shown(draw(options.seed, count=count, seconds=max(seconds - 3.0, 1.0), lease=options.lease, only=options.only)))
+        print(shown(scheduled(options)))
         return 0
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     made: list[Report] = []

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -22,7 +23,7 @@ from bench.stage import ROOT
 from engine import Clock
 
 from .journal import JOURNALS, Journal, Record, lines
-from .network import Network, spawn
+from .network import spawn
 from .producer import Order
 
 RESTART_PAUSE = 0.2
@@ -30,6 +31,16 @@ RESTART_PAUSE = 0.2
 DRAIN = "5s"
 PACKING_NS = 50_000_000
 """What ended so shortly before a call reached the proxy may have come too late for it."""
+
+
+class Ways(Protocol):
+    """How processes reach the server: through the proxy, or straight."""
+
+    async def url(self, who: str) -> str:
+        """The address for an engine of that name."""
+
+    async def settled(self, who: str) -> dict[str, int]:
+        """Queue -> monotonic ns: what had ended in that worker by then is settled."""
 
 
 def environment(directory: Path, url: str, **more: str) -> dict[str, str]:
@@ -77,7 +88,7 @@ class Crew:
     def __init__(
         self,
         directory: Path,
-        network: Network,
+        ways: Ways,
         journal: Journal,
         *,
         places: int,
@@ -88,7 +99,7 @@ class Crew:
         """`slots`: of one process, all its queues together."""
         self.slots = slots
         self._directory = directory
-        self._network = network
+        self._ways = ways
         self._journal = journal
         self._clock = clock
         self._settings = dict(settings)
@@ -195,7 +206,7 @@ class Crew:
         """How many starts more than one its loss may cost now: its slots, and what has ended and the server does not know yet.
         `settled`: as the proxy had it at an earlier moment."""
         if settled is None:
-            settled = await self._network.settled(member.place)
+            settled = await self._ways.settled(member.place)
         path = self._directory / JOURNALS / f"worker-{member.pid}.ndjson"
         ends = [one for one in lines(path, Record) if one.what == "end"] if path.exists() else []
         return self.slots + sum(one.mono_ns > settled.get(one.queue, 0) - PACKING_NS for one in ends)
@@ -233,7 +244,7 @@ class Crew:
         if place in self.offsets:
             more["CHAOS_CLOCK_OFFSET"] = str(self.offsets[place])
         command = [sys.executable, "-m", "engine.cli", "--app", "bench.chaos.app:engine", "run", "--drain-timeout", DRAIN]
-        url = await self._network.url(place)
+        url = await self._ways.url(place)
         process = spawn(command, log, environment(self._directory, url, **more))
         member = self._members[place] = Member(name, place, process, log, self._clock.mono())
         self._journal.note("live", pid=member.pid, worker=name)
@@ -253,7 +264,7 @@ class Hands:
     """The producer processes; one that a fault killed gets a successor, with numbers and keys of its own."""
 
     directory: Path
-    network: Network
+    ways: Ways
     clock: Clock
     template: Order
     """What all have in common."""
@@ -273,7 +284,7 @@ class Hands:
         order = msgspec.structs.replace(
             self.template,
             name=f"{place}.{self._started}",
-            url=await self.network.url(place),
+            url=await self.ways.url(place),
             first=self._started * self.room + 1,
             most=self.room,
             begin_mono=begin_mono,

@@ -12,7 +12,7 @@ import hiredis
 from . import faults_network, faults_server, faults_workers
 from .journal import Fault
 from .lab import Inject, Lab, NotInjected
-from .schedule import KINDS, Planned
+from .schedule import KINDS, WATCHED, Planned
 
 _WHOLE: dict[str, Inject] = {
     "deploy": faults_workers.deploy,
@@ -34,6 +34,8 @@ _WHOLE: dict[str, Inject] = {
     "script-flush": faults_server.script_flush,
     "maxmemory": faults_server.maxmemory,
     "disk-full": faults_server.disk_full,
+    "failover": faults_server.fail_over,
+    "failover-freeze": faults_server.fail_over,
 }
 _FAMILIES: dict[str, Inject] = {
     "kill": faults_workers.kill,
@@ -41,9 +43,9 @@ _FAMILIES: dict[str, Inject] = {
     "lost-reply": faults_network.lost,
     "lost-request": faults_network.lost,
 }
-INJECT: dict[str, Inject] = {kind: _WHOLE.get(kind) or _FAMILIES[kind.partition("@")[0]] for kind in KINDS}
-MOST_SECONDS = 90.0
-"""No fault takes longer; a rolling deploy of a large crew comes nearest."""
+INJECT: dict[str, Inject] = {kind: _WHOLE.get(kind) or _FAMILIES[kind.partition("@")[0]] for kind in (*KINDS, *WATCHED)}
+MOST_SECONDS = 150.0
+"""No fault takes longer; failovers that wait for one another come nearest."""
 
 
 async def inject(lab: Lab, planned: Planned) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .journal import Fault
 from .lab import Lab, NotInjected, chance
 from .schedule import Planned
 
@@ -25,9 +26,9 @@ async def kill(lab: Lab, planned: Planned) -> None:
     """kill -9, and a start on the same append-only file after a while."""
     async with lab.server_turn:
         fault = lab.book.begin(planned.i, planned.kind, server_away=True)
-        lab.server.node.kill()
+        lab.single.node.kill()
         await lab.clock.sleep(planned.seconds)
-        await lab.server.node.start()
+        await lab.single.node.start()
         lab.book.end(fault, note=f"down for {planned.seconds:.2f} s")
 
 
@@ -35,11 +36,11 @@ async def freeze(lab: Lab, planned: Planned) -> None:
     """SIGSTOP, SIGCONT: connections stay open, nothing is answered, then everything at once."""
     async with lab.server_turn:
         fault = lab.book.begin(planned.i, planned.kind, server_away=True)
-        lab.server.node.freeze()
+        lab.single.node.freeze()
         try:
             await lab.clock.sleep(planned.seconds)
         finally:
-            lab.server.node.thaw()
+            lab.single.node.thaw()
         lab.book.end(fault)
 
 
@@ -88,7 +89,7 @@ async def maxmemory(lab: Lab, planned: Planned) -> None:
 
 async def disk_full(lab: Lab, planned: Planned) -> None:
     """No room for the append-only file: with everysec every write is refused, with always the server ends itself."""
-    disk = lab.server.disk
+    disk = lab.single.disk
     if disk.why_not:
         raise NotInjected(disk.why_not)
     async with lab.server_turn:
@@ -103,3 +104,23 @@ async def disk_full(lab: Lab, planned: Planned) -> None:
             lab.server.node.kill()
             await lab.server.node.start()
         lab.book.end(fault, note="the server refused writes" if was_alive else "the server ended and was started again")
+
+
+async def fail_over(lab: Lab, planned: Planned) -> None:
+    """The primary is killed, or frozen and comes back as one that does not know better; Sentinel makes another one."""
+    servers = lab.watched
+    begun: list[Fault] = []
+
+    async def begin() -> None:
+        crew = lab.crew.at_work
+        costs = [await lab.crew.may_cost(member) for member in crew]
+        pids = tuple(member.pid for member in crew)
+        begun.append(lab.book.begin(planned.i, planned.kind, server_away=True, pids=pids, loses_lease=True, entitles=sum(costs)))
+
+    async with lab.server_turn:
+        try:
+            seconds = await servers.fail_over(freeze=planned.kind == "failover-freeze", begin=begin)
+        except TimeoutError as error:  # it was injected, and its end is the lab's trouble
+            lab.book.end(begun[0], note=str(error))
+            return
+        lab.book.end(begun[0], note=f"another primary after {seconds:.1f} s")

@@ -18,6 +18,7 @@ from .journal import FAULTS, Fault, Pen
 from .network import Network
 from .schedule import Planned
 from .servers import Server
+from .watched import WatchedServer
 
 
 class NotInjected(Exception):
@@ -66,8 +67,8 @@ class Lab:
     """A run under way."""
 
     clock: Clock
-    server: Server
-    network: Network
+    server: Server | WatchedServer
+    proxy: Network | None
     crew: Crew
     hands: Hands
     book: Book
@@ -76,6 +77,27 @@ class Lab:
     """One fault of the server at a time."""
     network_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One fault of the network at a time."""
+
+    @property
+    def network(self) -> Network:
+        """The proxy. NotInjected in a run without one."""
+        if self.proxy is None:
+            raise NotInjected("this run has no proxy")
+        return self.proxy
+
+    @property
+    def single(self) -> Server:
+        """The one server. NotInjected in a run with several."""
+        if not isinstance(self.server, Server):
+            raise NotInjected("this run has several servers")
+        return self.server
+
+    @property
+    def watched(self) -> WatchedServer:
+        """The servers that Sentinel watches. NotInjected in a run without."""
+        if not isinstance(self.server, WatchedServer):
+            raise NotInjected("this run has no Sentinel")
+        return self.server
 
 
 Inject = Callable[[Lab, Planned], Awaitable[None]]

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -50,6 +51,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     enqueue_timeout: float
     socket_timeout: float
     only: tuple[str, ...] = ()
+    durability: Literal["replicated"] | None = None
+    """replicated: an enqueue is acknowledged when a replica has it."""
 
 
 class Producer:
@@ -170,6 +173,7 @@ async def work(order: Order) -> bool:
         enqueue_timeout=order.enqueue_timeout,
         socket_timeout=order.socket_timeout,
         connect_timeout=order.socket_timeout,
+        durability=order.durability,
     )
     engine = Engine(settings=settings)
     queues = {name: engine.queue(name) for name in QUEUES}

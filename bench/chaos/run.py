@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -27,7 +28,8 @@ from .lab import Book, Lab
 from .network import Network
 from .producer import Order
 from .schedule import Planned
-from .servers import Server
+from .servers import Server, version_of
+from .watched import Straight, WatchedServer
 
 READY_SECONDS = 60.0
 """All worker processes start at once, on a machine that may be busy."""
@@ -59,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     producers: int
     concurrency: int
     only_jobs: tuple[str, ...] = ()
+    topology: Literal["single", "sentinel"] = "single"
     enqueue_timeout: float = 3.0
     socket_timeout: float = 1.0
     connect_timeout: float = 3.0
@@ -94,7 +97,11 @@ class Run:
         self._directory = directory
         self._clock = clock
         self._stack = AsyncExitStack()
-        self.server = Server(directory, program=plan.server, fsync=plan.fsync, clock=clock)
+        self.server: Server | WatchedServer
+        if plan.topology == "sentinel":
+            self.server = WatchedServer(plan.server, clock)
+        else:
+            self.server = Server(directory, program=plan.server, fsync=plan.fsync, clock=clock)
         self.outcome = Outcome(directory=directory, versions={}, slots=plan.concurrency * len(QUEUES))
         self._settings: RunSettings
         self._lab: Lab
@@ -117,7 +124,7 @@ class Run:
     async def _set_up(self) -> None:
         plan, directory, clock = self._plan, self._directory, self._clock
         await self._stack.enter_async_context(self.server)
-        self.outcome.versions = versions(server=await self.server.version())
+        self.outcome.versions = versions(server=await version_of(self.server.node))
         facts = QueueFacts(
             concurrency=plan.concurrency, attempts=ATTEMPTS, lease_ms=int(plan.lease * 1000), stall_limit=STALL_LIMIT
         )
@@ -133,20 +140,24 @@ class Run:
                 enqueue_timeout_ms=int(plan.enqueue_timeout * 1000),
             )
         )
-        network = await self._stack.enter_async_context(Network(directory, self.server.node.port, clock))
+        proxy = None
+        if plan.topology == "single":
+            proxy = await self._stack.enter_async_context(Network(directory, self.server.node.port, clock))
+        ways = proxy or Straight(self.server.url)
         journal, book = Journal(directory, "lab"), Book(directory)
         self._stack.callback(journal.close)
         self._stack.callback(book.close)
         timeouts = {"ENGINE_SOCKET_TIMEOUT": f"{plan.socket_timeout}", "ENGINE_CONNECT_TIMEOUT": f"{plan.connect_timeout}"}
-        crew = Crew(directory, network, journal, places=plan.workers, slots=self.outcome.slots, clock=clock, settings=timeouts)
+        crew = Crew(directory, ways, journal, places=plan.workers, slots=self.outcome.slots, clock=clock, settings=timeouts)
         await self._stack.enter_async_context(crew)
         template = Order(
             directory=str(directory), url="", name="", seed=plan.seed, first=0, most=0,
             per_second=plan.per_second / plan.producers, begin_mono=0.0, until_mono=0.0, lease=plan.lease,
             enqueue_timeout=plan.enqueue_timeout, socket_timeout=plan.socket_timeout, only=plan.only_jobs,
+            durability="replicated" if plan.topology == "sentinel" else None,
         )  # fmt: skip
-        hands = Hands(directory, network, clock, template, plan.producers)
-        self._lab = Lab(clock, self.server, network, crew, hands, book, plan.lease)
+        hands = Hands(directory, ways, clock, template, plan.producers)
+        self._lab = Lab(clock, self.server, proxy, crew, hands, book, plan.lease)
         await crew.ready(READY_SECONDS)
         self._engine = Engine(settings=Settings(redis_url=self.server.url), clock=clock)
         await self._stack.enter_async_context(self._engine)

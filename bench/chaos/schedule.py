@@ -62,10 +62,17 @@ _SERVER = {
     "disk-full": Span(1.5, 1.0, 2.5),
 }
 KINDS: Mapping[str, Span] = {**_WORKERS, **_PRODUCERS, **_NETWORK, **_SERVER}
-"""Every kind that a schedule may have."""
+"""Every kind that a schedule may have, in a run with one server and a proxy before it."""
+WATCHED: Mapping[str, Span] = {
+    **{kind: KINDS[kind] for kind in ("kill@any", "kill@handler", "freeze@any", "freeze@handler", "deploy", "clock")},
+    **{kind: KINDS[kind] for kind in ("client-kill", "client-pause", "script-flush")},
+    "failover": Span(3.0),
+    "failover-freeze": Span(1.5),
+}
+"""In a run under Sentinel (`--topology sentinel`): without a proxy, and with failovers."""
 
 
-def matching(only: Sequence[str]) -> list[str]:
+def matching(only: Sequence[str], kinds: Mapping[str, Span] = KINDS) -> list[str]:
     """The kinds that these words name: a whole name, or its beginning up to `@` (`kill`, `freeze`, `lost-reply`).
 
     Raises:
@@ -73,33 +80,35 @@ def matching(only: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in only:
-        some = [kind for kind in KINDS if word in (kind, kind.partition("@")[0])]
+        some = [kind for kind in kinds if word in (kind, kind.partition("@")[0])]
         if not some:
-            raise ValueError(f"--only {word}: there is no such fault; there are {', '.join(KINDS)}")
+            raise ValueError(f"--only {word}: there is no such fault; there are {', '.join(kinds)}")
         found += [kind for kind in some if kind not in found]
     return found
 
 
-def draw(seed: int, *, count: int, seconds: float, lease: float, only: Sequence[str] = ()) -> list[Planned]:
+def draw(
+    seed: int, *, count: int, seconds: float, lease: float, only: Sequence[str] = (), among: Mapping[str, Span] = KINDS
+) -> list[Planned]:
     """So many faults, spread over so many seconds with some jitter; each kind about as often as its weight says."""
     chosen = random.Random(f"faults/{seed}")
-    kinds = matching(only) or list(KINDS)
-    order = _dealt(chosen, kinds, count)
+    kinds = matching(only, among) or list(among)
+    order = _dealt(chosen, {kind: among[kind] for kind in kinds}, count)
     step = seconds / max(count, 1)
     planned = []
     for i, kind in enumerate(order):
-        span = KINDS[kind]
+        span = among[kind]
         lasts = chosen.uniform(span.low_s, span.high_s) + span.leases * lease
         at = step * (i + 0.9 * chosen.random())
         planned.append(Planned(i=i + 1, at_s=round(at, 3), kind=kind, seconds=round(lasts, 3), draw=round(chosen.random(), 6)))
     return planned
 
 
-def _dealt(chosen: random.Random, kinds: Sequence[str], count: int) -> list[str]:
+def _dealt(chosen: random.Random, kinds: Mapping[str, Span], count: int) -> list[str]:
     """As a dealt pack of cards: every kind comes, in a random order, before luck gives one of them a second turn."""
     first = list(kinds)
     chosen.shuffle(first)
-    more = chosen.choices(list(kinds), [KINDS[kind].weight for kind in kinds], k=max(count - len(first), 0))
+    more = chosen.choices(list(kinds), [span.weight for span in kinds.values()], k=max(count - len(first), 0))
     mixed = first[:count] + more
     chosen.shuffle(mixed)
     return mixed

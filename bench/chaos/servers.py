@@ -93,11 +93,17 @@ class Server:
     @property
     def url(self) -> str:
         """Its own address, past the proxy."""
+        return self.primary_url
+
+    @property
+    def primary_url(self) -> str:
+        """For the checker."""
         return f"redis://127.0.0.1:{self.node.port}/0"
 
-    async def version(self) -> str:
-        """`Valkey 9.1.2`."""
-        lines = (await self.node.ask("INFO", "server")).decode().splitlines()
-        info = dict(line.split(":", 1) for line in lines if ":" in line)
-        name = info.get("server_name", "redis").capitalize()
-        return f"{name} {info.get('valkey_version', info['redis_version'])}"
+
+async def version_of(node: Node) -> str:
+    """`Valkey 9.1.2`."""
+    lines = (await node.ask("INFO", "server")).decode().splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    name = info.get("server_name", "redis").capitalize()
+    return f"{name} {info.get('valkey_version', info['redis_version'])}"

@@ -10,7 +10,7 @@ import pytest
 
 from bench.chaos.faults import INJECT
 from bench.chaos.kinds import COMMON, RARE, Drawer, table
-from bench.chaos.schedule import KINDS, draw, matching
+from bench.chaos.schedule import KINDS, WATCHED, draw, matching
 
 
 def test_the_same_seed_draws_the_same_schedule_and_another_seed_another() -> None:
@@ -22,13 +22,21 @@ def test_the_same_seed_draws_the_same_schedule_and_another_seed_another() -> Non
 
 def test_every_kind_comes_before_luck_gives_one_a_second_turn() -> None:
     assert set(Counter(one.kind for one in draw(3, count=len(KINDS), seconds=60.0, lease=2.0)).values()) == {1}
-    assert {one.kind for one in draw(3, count=500, seconds=600.0, lease=2.0)} == set(KINDS) == set(INJECT)
+    assert {one.kind for one in draw(3, count=500, seconds=600.0, lease=2.0)} == set(KINDS)
 
 
 def test_a_frozen_worker_stays_so_for_longer_than_its_lease() -> None:
     planned = [one for one in draw(1, count=300, seconds=600.0, lease=2.0) if one.kind.startswith("freeze@")]
     assert planned
     assert all(one.seconds == pytest.approx(3.2) for one in planned)
+
+
+def test_every_kind_can_be_injected_and_failovers_come_only_under_sentinel() -> None:
+    assert set(INJECT) == {*KINDS, *WATCHED}
+    assert {one.kind for one in draw(3, count=200, seconds=600.0, lease=2.0, among=WATCHED)} == set(WATCHED)
+    with pytest.raises(ValueError, match="no such fault"):
+        matching(("failover",))
+    assert matching(("failover",), WATCHED) == ["failover"]
 
 
 def test_only_takes_a_kind_or_a_family_of_kinds() -> None:
