@@ -1,4 +1,4 @@
-"""Crew: the worker processes of a run, each brought back when it ends, and the producers beside them.
+"""Crew: the worker processes of a run, each brought back when it ends.
 
 Faults strike the oldest worker that nobody else strikes: one that is still importing would prove nothing.
 """
@@ -7,47 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from bench.stage import ROOT
 from engine import Clock
 
 from .journal import JOURNALS, Journal, Record, lines
-from .network import spawn
-from .producer import Order
+from .processes import Ways, environment, spawn
 
 RESTART_PAUSE = 0.2
 """Seconds between a worker's end and its successor's start, as a supervisor has it."""
 DRAIN = "5s"
 PACKING_NS = 50_000_000
 """What ended so shortly before a call reached the proxy may have come too late for it."""
-
-
-class Ways(Protocol):
-    """How processes reach the server: through the proxy, or straight."""
-
-    async def url(self, who: str) -> str:
-        """The address for an engine of that name."""
-
-    async def settled(self, who: str) -> dict[str, int]:
-        """Queue -> monotonic ns: what had ended in that worker by then is settled."""
-
-
-def environment(directory: Path, url: str, **more: str) -> dict[str, str]:
-    """For a child process: this run's server, our code, and none of the user's own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ENGINE_", "REDIS_", "CHAOS_"))}
-    path = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
-    return {**kept, "PYTHONPATH": path, "REDIS_URL": url, "CHAOS_DIR": str(directory), "ENGINE_LOG_FORMAT": "json", **more}
 
 
 @dataclass(eq=False)
@@ -249,72 +226,3 @@ class Crew:
         member = self._members[place] = Member(name, place, process, log, self._clock.mono())
         self._journal.note("live", pid=member.pid, worker=name)
         return member
-
-
-@dataclass(eq=False)
-class Hand:
-    """One producer process."""
-
-    order: Order
-    process: subprocess.Popen[bytes]
-
-
-@dataclass(eq=False)
-class Hands:
-    """The producer processes; one that a fault killed gets a successor, with numbers and keys of its own."""
-
-    directory: Path
-    ways: Ways
-    clock: Clock
-    template: Order
-    """What all have in common."""
-    count: int
-    room: int = 10_000_000
-    """Numbers that each may use up."""
-    current: dict[str, Hand] = field(default_factory=dict)
-    _started: int = 0
-
-    async def start(self) -> None:
-        """Start them all."""
-        for i in range(1, self.count + 1):
-            await self._launch(f"p{i}", self.template.begin_mono)
-
-    async def _launch(self, place: str, begin_mono: float) -> None:
-        self._started += 1
-        order = msgspec.structs.replace(
-            self.template,
-            name=f"{place}.{self._started}",
-            url=await self.ways.url(place),
-            first=self._started * self.room + 1,
-            most=self.room,
-            begin_mono=begin_mono,
-        )
-        command = [sys.executable, "-m", "bench.chaos.producer", msgspec.json.encode(order).decode()]
-        log = self.directory / "logs" / f"{order.name}.log"
-        log.parent.mkdir(exist_ok=True)
-        self.current[place] = Hand(order, spawn(command, log, environment(self.directory, order.url)))
-
-    async def kill(self, place: str) -> int:
-        """kill -9, and a successor; the dead one's process id."""
-        process = self.current[place].process
-        process.kill()
-        process.wait()
-        await self._launch(place, self.clock.mono())
-        return process.pid
-
-    async def finish(self, seconds: float) -> None:
-        """SIGTERM; what does not end in time is killed.
-
-        Raises:
-            RuntimeError: one ended badly; its log is named.
-        """
-        for hand in self.current.values():
-            hand.process.terminate()
-        deadline = self.clock.mono() + seconds
-        for hand in self.current.values():
-            while (code := hand.process.poll()) is None:
-                if self.clock.mono() > deadline:
-                    hand.process.kill()
-                await self.clock.sleep(0.02)
-            if code not in (0, -signal.SIGTERM):  # SIGTERM's own: it had not begun, or had done everything
-                raise RuntimeError(f"producer {hand.order.name} ended with {code}: see its log in {self.directory / 'logs'}")

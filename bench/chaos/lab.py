@@ -13,7 +13,8 @@ import msgspec
 
 from engine import Clock
 
-from .crew import Crew, Hands
+from .crew import Crew
+from .hands import Hands
 from .journal import FAULTS, Fault, Pen
 from .network import Network
 from .schedule import Planned

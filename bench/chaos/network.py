@@ -7,25 +7,20 @@ import contextlib
 import itertools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.stage import ROOT
 from engine import Clock
 
 from .aims import Aim, Need, Side
-from .proxy import Mode, Order
+from .link import Mode
+from .processes import spawn
+from .proxy import Order
 
 START_SECONDS = 20.0
-
-
-def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a process of the run, in a session of its own: Ctrl-C ends the lab first, and that its children."""
-    with log.open("ab") as out:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True)
 
 
 class Struck:

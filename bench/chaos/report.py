@@ -9,7 +9,7 @@ from bench.report import Cell, Figure, Section, Table
 
 from .journal import Fault, Record
 from .kinds import COMMON, RARE
-from .run import Outcome
+from .outcome import Outcome
 from .schedule import Planned
 
 IN_JOBS = {

@@ -21,11 +21,13 @@ from bench.stage import Fsync
 from engine import Clock, Engine, Settings, StoreError
 
 from . import faults
-from .crew import Crew, Hands, Member
-from .journal import JOURNALS, Journal, QueueFacts, Record, RunSettings, lines, records, write_settings
+from .crew import Crew
+from .hands import Hands
+from .journal import Journal, QueueFacts, RunSettings, write_settings
 from .kinds import ATTEMPTS, QUEUES, table
 from .lab import Book, Lab
 from .network import Network
+from .outcome import Outcome, SelfMade
 from .producer import Order
 from .schedule import Planned
 from .servers import Server, version_of
@@ -35,10 +37,6 @@ READY_SECONDS = 60.0
 """All worker processes start at once, on a machine that may be busy."""
 FINISH_SECONDS = 60.0
 """Producers ask for what they were not told until then."""
-CRASHES = {"exits": ("exit by a job", 3), "poison": ("kill by a job", -9)}
-"""Kind of a job that ends its own process -> how that fault is called, and the exit code."""
-NOT_STARTED = (4, 69, 75)
-"""Exit codes of a worker whose server refuses, is away, or does not answer while it starts."""
 STALL_LIMIT = 3
 GRACE = 1.5
 """Leases for which nothing is reclaimed after an outage."""
@@ -65,23 +63,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     enqueue_timeout: float = 3.0
     socket_timeout: float = 1.0
     connect_timeout: float = 3.0
-
-
-class Outcome(msgspec.Struct, kw_only=True):
-    """What the lab itself saw. What is right and wrong about the jobs, the checker says."""
-
-    directory: Path
-    versions: dict[str, str]
-    slots: int
-    drained_s: float | None = None
-    bound_s: float = 0.0
-    bound_why: str = ""
-    odd_ends: list[str] = []
-    """Workers that ended, and neither a fault nor a job of the run ended them."""
-    not_started: int = 0
-    """Workers that ended at their start since the server was away or refused them."""
-    left: dict[str, int] = {}
-    """Jobs that were not settled when draining was given up."""
 
 
 def say(text: str) -> None:
@@ -170,7 +151,8 @@ class Run:
 
     async def play(self, schedule: Sequence[Planned]) -> Outcome:
         """Safety and liveness; afterwards the workers are gone and the server is up."""
-        watching = asyncio.ensure_future(self._watch_crashes())
+        own = SelfMade(self._directory, self._lab, self.outcome)
+        watching = asyncio.ensure_future(own.watch())
         try:
             await self._safety(schedule)
             await self._liveness()
@@ -178,8 +160,8 @@ class Run:
         finally:
             watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        await self._note_crashes()
-        self._note_blocks()
+        await own.note_crashes()
+        own.note_blocks()
         return self.outcome
 
     async def _safety(self, schedule: Sequence[Planned]) -> None:
@@ -254,49 +236,6 @@ class Run:
         return lost + work + own + 5.0, ", ".join(parts)
 
     # --- beside the phases -------------------------------------------------------------------------------------------
-
-    async def _watch_crashes(self) -> None:
-        while True:
-            await self._lab.crew.ended.wait()
-            self._lab.crew.ended.clear()
-            await self._note_crashes()
-
-    async def _note_crashes(self) -> None:
-        crew = self._lab.crew
-        while crew.crashed:
-            await self._note_crash(crew.crashed.popleft())
-
-    async def _note_crash(self, member: Member) -> None:
-        """Write down whose job ended it; what ended without any is odd."""
-        code = member.process.returncode
-        path = self._directory / JOURNALS / f"worker-{member.pid}.ndjson"
-        starts = [one for one in lines(path, Record) if one.what == "start"] if path.exists() else []
-        last = next((one for one in reversed(starts) if one.kind in CRASHES), None)
-        if code in NOT_STARTED and not member.has_begun:
-            self.outcome.not_started += (
-                1  # the server was away or full: whoever keeps workers alive tries again, as the crew does
-            )
-            return
-        if last is None or code != CRASHES[last.kind][1]:
-            self.outcome.odd_ends.append(f"{member.name} ended with {code} by itself; its log: {member.log}")
-            return
-        self._lab.book.by_a_job(
-            kind=CRASHES[last.kind][0], begin_mono_ns=last.mono_ns, pids=(member.pid,), loses_lease=True,
-            entitles=await self._lab.crew.may_cost(member), note=last.job, end_mono_ns=time.monotonic_ns(),
-        )  # fmt: skip
-
-    def _note_blocks(self) -> None:
-        """A handler that blocks the loop for longer than a lease may lose the leases of an answer that nobody reads meanwhile;
-        none of those jobs is started there, so it entitles to nothing."""
-        told = records(self._directory)
-        ends = {(one.job, one.pid): one.mono_ns for one in told if one.what == "end" and one.kind == "blocks"}
-        for one in told:
-            if one.what == "start" and one.kind == "blocks":
-                end = ends.get((one.job, one.pid), one.mono_ns + int(self._plan.lease * 2e9))
-                self._lab.book.by_a_job(
-                    kind="loop blocked by a job", begin_mono_ns=one.mono_ns, end_mono_ns=end, pids=(one.pid,), loses_lease=True,
-                    note=one.job,
-                )  # fmt: skip
 
     async def _tell(self, phase: str, began: float, seconds: float) -> None:
         while True:
