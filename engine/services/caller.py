@@ -94,7 +94,7 @@ class Caller:
                     if tries:
                         settles = await self._after_trouble(settles)
                         sent_mono = self._clock.mono()
-                    held = len(self._held) - len(settles) + self._holdings.beside(queue)
+                    held = self._holdings.told(queue, len(self._held) - len(settles))
                     record = _pack((self._worker, settles.done)) if settles.done else b""
                     reply = await self._store.step(
                         self._wire, queue, self._worker, self._number, want, held, settles, record, self._spec.keep_notes_ms

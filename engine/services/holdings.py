@@ -47,6 +47,12 @@ class Holdings:
         """Entries the other queues hold or have asked for in a call under way."""
         return self._sum - self._counted.get(queue, 0) + self._asked_in_all - self.asked(queue)
 
+    def told(self, queue: str, own: int) -> int:
+        """What the server is told that the process holds, with `own` of this queue. Only for 0 it gives out a suspect: so not 0
+        before this queue has the solo turn, or another queue's call, leaving while this one is under way, could bring jobs."""
+        held = own + self.beside(queue)
+        return held or int(len(self._by_queue) > 1 and self.solo != queue)
+
     def ask(self, queue: str, n: int) -> None:
         """A claim of up to `n` is under way (0: it ended)."""
         self._asked_in_all += n - self.asked(queue)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -115,6 +117,35 @@ async def test_a_suspect_runs_beside_another_queue_that_is_idle(store: RedisStor
         await process.recorder.next(JobCompleted, id=f"{other}/{ids[0]}")
         await process.quiet()
     assert process.holdings.solo is None
+
+
+async def test_suspects_one_after_the_other_have_no_company_from_another_queue(store: RedisStore, queue: str) -> None:
+    """A claim of the one queue that leaves while the other's is under way, which brings a suspect."""
+    other, running_now, beside, order = f"{queue}-other", Counter[int](), list[Counter[int]](), list[int]()
+
+    async def run(payload: int) -> None:
+        order.append(payload)
+        running_now[payload] += 1
+        if running_now[1]:
+            beside.append(running_now.copy())
+        await asyncio.sleep(0.001)
+        running_now[payload] -= 1
+
+    suspects = await enqueue(store, other, 8, data=body(payload=1))
+    gone = Hand(store, other, "gone")
+    await gone.lapse(*await gone.claim(8))
+    await reclaim(store, other)
+    for name in (queue, other):
+        await store.pause(name, "until all is there", 0)
+    async with running(Process(store, queue, other, handlers=(handler(run),))) as process:
+        await enqueue(store, queue, 200, data=body(payload=0))
+        await store.resume(queue)
+        await store.resume(other)
+        for job_id in suspects:
+            await process.recorder.next(JobCompleted, id=f"{other}/{job_id}")
+        await process.quiet()
+    assert beside == [Counter({1: 1, 0: 0})] * 8
+    assert sum(1 for suspect, _ in groupby(order) if suspect) < 4  # the process is emptied for several, not for each
 
 
 async def test_a_suspect_waits_until_the_other_queues_jobs_have_ended(store: RedisStore, queue: str) -> None:

@@ -22,6 +22,18 @@ def test_entries_and_claims_under_way_of_the_other_queues_count_beside() -> None
     assert holdings.beside("a") == 1
 
 
+def test_a_process_of_several_queues_is_empty_for_a_suspect_only_in_its_turn() -> None:
+    holdings = Holdings()
+    hold(holdings, "a", "1-1")
+    assert holdings.told("a", 0) == 0  # nobody else who could claim meanwhile
+    holdings.of("b")
+    assert (holdings.told("a", 0), holdings.told("a", 3), holdings.told("b", 0)) == (1, 3, 1)
+    holdings.take_solo("a")
+    assert (holdings.told("a", 0), holdings.told("b", 0)) == (0, 1)
+    holdings.ask("b", 2)
+    assert holdings.told("a", 0) == 2
+
+
 def test_a_snapshot_does_not_change_with_what_is_held() -> None:
     holdings = Holdings()
     hold(holdings, "a", "1-1")
