@@ -272,6 +272,20 @@ def _lost_lease(ground: Ground) -> Evidence:
     return ground.keeping(job, msgspec.structs.replace(job.kept[0], losses=(loss,)))
 
 
+@plant("a job whose lease was lost ran beside another one", "suspects alone")
+def _accompanied(ground: Ground) -> Evidence:
+    job = ground.victim()
+    start, end = job.runs[0].start, job.runs[0].end
+    other = ground.victim(lambda one: one is not job and one.runs[0].start.pid == start.pid).runs[0]
+    assert end is not None, "plain jobs have ended"
+    lost = msgspec.structs.replace(job.kept[0], losses=(Loss(start.ms - 1, f"host:{STRANGER}:abcdef"),))
+    times = {id(other.start): shifted(start, -1), id(other.end): shifted(end, 1)}
+    changed = ground.recorded(
+        lambda record: msgspec.structs.replace(record, mono_ns=at.mono_ns, ms=at.ms) if (at := times.get(id(record))) else record
+    )
+    return msgspec.structs.replace(changed, queues=ground.keeping(job, lost).queues)
+
+
 @plant("something started that nobody asked for", "nothing invented")
 def _nobody_asked(ground: Ground) -> Evidence:
     start = ground.victim().runs[0].start

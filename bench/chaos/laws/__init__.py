@@ -17,6 +17,7 @@ from .found import Found, Violation
 from .keeping import conserved, deduplicated, enqueued_once, nothing_invented, nothing_lost, settled_once
 from .order import in_order, never_early, no_overlap
 from .structures import structures_agree
+from .suspects import suspects_alone
 
 Law = Callable[[Story, Found], None]
 
@@ -31,6 +32,7 @@ LAWS: dict[str, Law] = {
     "attempts honest": attempts_honest,
     "outcomes true": outcomes_true,
     "executions bounded": executions_bounded,
+    "suspects alone": suspects_alone,
     "enqueued once": enqueued_once,
     "deduplicated": deduplicated,
     "ended as told": ended_as_told,

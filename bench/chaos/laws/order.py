@@ -72,11 +72,11 @@ def _apart(story: Story, runs: list[tuple[Run, JobStory]], whose: str, found: Fo
     for run, job in runs:
         if run.start_ns < last_ns:
             found.against(job.job, f"{whose}: {run!r} started {(last_ns - run.start_ns) / 1e6:.3f} ms before {last} had ended")
-        if (end_ns := _end_ns(story, run, job)) > last_ns:
+        if (end_ns := end_of(story, run)) > last_ns:
             last_ns, last = end_ns, f"{job.job}, {run!r},"
 
 
-def _end_ns(story: Story, run: Run, job: JobStory) -> int:
+def end_of(story: Story, run: Run) -> int:
     """When a recorded attempt ended: with its handler, or with its settle where the handler would not stop."""
     assert run.record is not None, "only recorded runs are asked for"
     settled_ns = story.ns(run.record.ended_ms) - LATE_NS

@@ -52,8 +52,9 @@ def test_handlers_that_had_ended_when_their_process_was_struck_take_no_entitleme
     for n in range(1, 4):
         made.ask(n)
         made.run(n, ended - 20, ended, pid=1)
-        made.run(n, 5000, 5010, pid=2)
-        made.ended(n, (1, 2, 5000, 5010, "completed"), losses=((1, 4800),))
+        again = 5000 + 20 * n
+        made.run(n, again, again + 10, pid=2)
+        made.ended(n, (1, 2, again, again + 10, "completed"), losses=((1, 4800),))
     made.fault("kill", 2900, 2910, 1, entitles=0)
     if away:
         made.fault("outage", 900, 1500, loses_lease=False, entitles=0, server_away=True)
@@ -133,8 +134,9 @@ def crash(*, told: int, neighbours: int = 1) -> Made:
     for n in range(2, 2 + neighbours):
         made.ask(n)
         made.run(n, 90, pid=1)
-        made.run(n, 2500, 2510, pid=2)
-        made.ended(n, (1, 2, 2500, 2510, "completed"), losses=((1, 2300),))
+        again = 2500 + 20 * n
+        made.run(n, again, again + 10, pid=2)
+        made.ended(n, (1, 2, again, again + 10, "completed"), losses=((1, 2300),))
     return made
 
 
@@ -181,6 +183,17 @@ def test_poison_is_dead_after_one_stall_more_than_the_limit() -> None:
 def test_an_innocent_may_be_dead_for_its_stalls_only_when_a_fault_took_each_of_its_leases() -> None:
     assert dead_for_stalls("completed", kill="kill").broken() == {}
     assert list(dead_for_stalls("completed").broken()) == ["ended as told"]
+
+
+def test_a_job_is_alone_at_its_first_start_after_a_loss_and_only_then() -> None:
+    def beside(begin: int, end: int, *, pid: int = 2) -> dict[str, str]:
+        made = frozen()
+        made.ask(2)
+        made.usual(2, begin, end, pid=pid)
+        return made.broken()
+
+    assert list(beside(2150, 2250)) == list(beside(2250, 2350)) == list(beside(2150, 2350)) == ["suspects alone"]
+    assert beside(2150, 2195) == beside(2305, 2400) == beside(2150, 2350, pid=3) == {}
 
 
 # --- deploys, cancels, handlers that will not stop -----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from bench.report import from_json
 def test_a_clean_run_breaks_no_law_and_every_law_has_looked_at_something(clean: Evidence) -> None:
     judged = judge(Story(clean))
     assert [f"{one.law}: {one.violations}" for one in judged if not one.held] == []
-    assert [one.law for one in judged if not one.looked] == ["workers live"]  # no process has ended
+    assert [one.law for one in judged if not one.looked] == ["suspects alone", "workers live"]  # no lease was lost
 
 
 @pytest.mark.parametrize("name", list(PLANTS))
