@@ -42,6 +42,16 @@ async def test_a_window_ends_at_its_millisecond(store: RedisStore, queue: str, w
     assert await add(timed, queue, 4, window_ms=window_ms) == (second, True)
 
 
+@pytest.mark.parametrize("back_ms", [10, 60_000, HOUR])
+async def test_a_clock_that_is_set_back_opens_no_window(store: RedisStore, queue: str, back_ms: int) -> None:
+    now = Now()
+    now.ms = (now.ms // 65_536 + 1) * 65_536  # the hash of this minute's keys begins now
+    timed = at_time(store, now)
+    first, _ = await add(timed, queue, 1)
+    now.forward(-back_ms)
+    assert await add(timed, queue, 2) == (first, True)
+
+
 async def test_the_window_of_the_first_counts_whatever_the_second_asks_for(store: RedisStore, queue: str) -> None:
     now = Now()
     timed = at_time(store, now)

@@ -103,13 +103,14 @@ local ms, first = fmt(ids_ms), ids_seq + 1
 local dups, added, full, cut = {}, 0, n, n
 head = nil
 local prio, delay, at, window, key, dedup, fresh
--- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire
+-- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire. Generations are
+-- counted from the ids' clock, which does not go back when the server's is set back
 local classes
 local function holder_of(dedup_key) -- the id that has this dedup key inside its window
   classes = call('HGET', P .. 'meta', 'dedups') or ''
   for c in classes:gmatch('%d+') do
     local span = 2 ^ tonumber(c)
-    local generation = math.floor(T / span)
+    local generation = math.floor(ids_ms / span)
     for g = generation, generation - 1, -1 do
       local row = call('HGET', P .. 'dedup:' .. c .. ':' .. fmt(g), dedup_key)
       if row then
@@ -126,7 +127,7 @@ local function remember(dedup_key, id)
     call('HSET', P .. 'meta', 'dedups', classes == '' and class or classes .. ',' .. class)
   end
   local span = 2 ^ tonumber(class)
-  local home = P .. 'dedup:' .. class .. ':' .. fmt(math.floor(T / span))
+  local home = P .. 'dedup:' .. class .. ':' .. fmt(math.floor(ids_ms / span))
   call('HSET', home, dedup_key, id .. ';' .. fmt(T + window))
   call('PEXPIRE', home, fmt(2 * span))
 end

@@ -7,7 +7,7 @@
 -- Used by  RedisStore.obliterate
 --@use base
 local limit = tonumber(ARGV[4])
-local dedups = call('HGET', P .. 'meta', 'dedups')
+local dedups, top_ms = unpack(call('HMGET', P .. 'meta', 'dedups', 'ms'))
 local active = 0
 local ALL = 'A1B2C3D4E5F6G7H8I9s' -- every stream there may be: `meta` that names those in use may be gone
 for tag in ALL:gmatch('.') do
@@ -30,7 +30,7 @@ for i = 1, #fields, 2 do held[#held + 1] = fields[i] end
 family('keys', 'line:', held)
 if call('EXISTS', P .. 'keys') == 1 then return { 'more', 0 } end
 for class in (dedups or ''):gmatch('%d+') do
-  local generation = math.floor(T / 2 ^ tonumber(class))
+  local generation = math.floor(math.max(T, tonumber(top_ms or 0)) / 2 ^ tonumber(class)) -- as in enqueue
   for g = generation - 2, generation + 1 do call('UNLINK', P .. 'dedup:' .. class .. ':' .. fmt(g)) end
 end
 for tag in ALL:gmatch('.') do call('UNLINK', P .. 'ready:' .. tag) end
