@@ -229,3 +229,16 @@ async def test_a_foreign_type_leaves_every_entry_where_it_was(store: RedisStore,
     await restore()
     counts = await store.counts(queue)
     assert (counts.active, counts.blocked, counts.dead, counts.stalled, counts.difference) == (4, 2, 0, 0, 0)
+
+
+async def test_a_clock_that_is_set_back_prolongs_no_turn_to_drain(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    (lost,) = await Hand(timed, queue, "lost").claim()
+    await Hand(timed, queue, "lost").lapse(lost)
+    await reclaim(timed, queue)
+    one, two = Hand(timed, queue, "one"), Hand(timed, queue, "two")
+    assert (await one.step(want=1, held=1)).drain
+    now.forward(-3_600_000)
+    assert (await two.step(want=1, held=1)).drain

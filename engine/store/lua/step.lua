@@ -261,7 +261,8 @@ if want > 0 and paused < 0 and gate <= T then
       else
         local pending = try('XPENDING', P .. 'ready:s', 'w')
         local turn_of, till = string.match(meta[5] or '', '^(.*);(%d+)$')
-        if not pending.err and suspects > pending[1] and (not turn_of or turn_of == me or tonumber(till) < T) then
+        local left = tonumber(till or 0) - T -- more than a turn: the clock was set back
+        if not pending.err and suspects > pending[1] and (not turn_of or turn_of == me or left < 0 or left > 2000) then
           call('HSET', P .. 'meta', 'solo', me .. ';' .. fmt(T + 2000))
           drain, want = 1, 0
         end
