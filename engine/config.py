@@ -41,6 +41,7 @@ class Settings:
     drain_timeout: float = 25.0  # under the 30 s that Docker and Kubernetes wait before they kill
     durability: Literal["memory", "process", "disk", "replicated"] | None = None
     max_payload: int = 256 * 1024
+    max_memory: int | None = None
     data_dir: str = ".engine"
     log_format: Literal["auto", "human", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -52,6 +52,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENGINE_DURABILITY", "durability", "choice", "Least the server must promise; start is refused on less. With `replicated`, each enqueue also waits until a replica has it",
             choices=("memory", "process", "disk", "replicated")),
     Setting("ENGINE_MAX_PAYLOAD", "max_payload", "size", "Largest encoded payload of a job", low=1024, high=64 * 1024**2),
+    Setting("ENGINE_MAX_MEMORY", "max_memory", "size", "Memory at which a worker drains and ends with 7, to be started anew; any when not set",
+            low=32 * 1024**2, high=1024**4),
     Setting("ENGINE_DATA_DIR", "data_dir", "path", "Where the embedded server keeps its data and its socket"),
     Setting("ENGINE_LOG_FORMAT", "log_format", "choice", "`auto` is `human` on a terminal and `json` elsewhere", choices=("auto", "human", "json")),
     Setting("ENGINE_LOG_LEVEL", "log_level", "choice", "Least important lines to write", choices=("debug", "info", "warning", "error")),
@@ -69,8 +71,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENGINE_SLOTS", "slots", "count", "Jobs at once per queue, instead of what the queues say", low=1, high=10_000),
 )  # fmt: skip
 
-_SIZES = (("MiB", 1024**2), ("KiB", 1024), ("", 1))
+_SIZES = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024), ("", 1))
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def shown_size(value: int) -> str:
+    """Bytes as one would write them: `256KiB`."""
+    return next(f"{value // size}{unit}" for unit, size in _SIZES if value % size == 0)
+
+
+def read_size(text: str) -> int:
+    """The bytes that a text stands for; a ValueError carries the rest of the sentence."""
+    match = re.fullmatch(r"([0-9]{1,15})\s?(GiB|MiB|KiB|)", text)
+    if match is None:
+        raise ValueError(f"is {shown(text)}, which is no size: write 262144, 256KiB, 1MiB or 1GiB")
+    return int(match[1]) * dict(_SIZES)[match[2]]
 
 
 def show(row: Setting, value: Any) -> str:
@@ -80,9 +95,7 @@ def show(row: Setting, value: Any) -> str:
     if row.kind == "duration":
         return format_duration(value)
     if row.kind == "size":
-        for unit, size in _SIZES:
-            if value % size == 0:
-                return f"{value // size}{unit}"
+        return shown_size(value)
     if row.kind == "flag":
         return "1" if value else "0"
     return str(value)
@@ -96,10 +109,7 @@ def read(row: Setting, text: str) -> object:
         except BadTime as error:
             raise ValueError(f"can't be read: {error}") from None
     if row.kind == "size":
-        match = re.fullmatch(r"([0-9]{1,15})\s?(MiB|KiB|)", text)
-        if match is None:
-            raise ValueError(f"is {shown(text)}, which is no size: write 262144, 256KiB or 1MiB")
-        return int(match[1]) * dict(_SIZES)[match[2]]
+        return read_size(text)
     if row.kind == "count":
         if not re.fullmatch(r"[0-9]{1,9}", text):
             raise ValueError(f"is {shown(text)}, which is not a whole number")

@@ -188,6 +188,22 @@ class WorkerStopped(Event, frozen=True, kw_only=True, tag="worker.stopped"):
     released: int
 
 
+class MemoryHigh(Event, frozen=True, kw_only=True, tag="memory.high"):
+    """The process of a worker takes four fifths of the memory it may (`ENGINE_MAX_MEMORY`)."""
+
+    worker: str
+    used_bytes: int
+    limit_bytes: int
+
+
+class MemoryExceeded(Event, frozen=True, kw_only=True, tag="memory.exceeded"):
+    """The process of a worker takes as much memory as it may: it drains and ends with exit code 7, to be started anew."""
+
+    worker: str
+    used_bytes: int
+    limit_bytes: int
+
+
 class LoopBlocked(Event, frozen=True, kw_only=True, tag="loop.blocked"):
     """Something kept the event loop from running for `seconds`; `where` names the code. Emitted from another thread."""
 
@@ -227,7 +243,8 @@ class ListenerFailed(Event, frozen=True, kw_only=True, tag="listener.failed"):
 ALL: tuple[type[Event], ...] = (
     JobEnqueued, JobStarted, JobCompleted, JobRetried, JobSnoozed, JobReleased, JobDied, JobCancelled, LeaseLost, HandlerStuck,
     HandlerUnknown, JobsReclaimed, JobsPromoted, JobsDropped, QueuePaused, QueueResumed, Swept, DataLoss,
-    WorkerStarted, WorkerDraining, WorkerStopped, LoopBlocked, StoreDown, StoreUp, ServiceFailed, ListenerFailed,
+    WorkerStarted, WorkerDraining, WorkerStopped, MemoryHigh, MemoryExceeded, LoopBlocked, StoreDown, StoreUp, ServiceFailed,
+    ListenerFailed,
 )  # fmt: skip
 """Every kind of event. `msgspec.json.Decoder(Union[ALL])` reads back what `msgspec.json.encode` wrote."""
 

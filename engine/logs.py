@@ -48,6 +48,8 @@ LEVELS: Mapping[type[events.Event], Level] = {
     events.JobsDropped: "warning",
     events.HandlerUnknown: "warning",
     events.QueuePaused: "warning",
+    events.MemoryHigh: "warning",
+    events.MemoryExceeded: "warning",
     events.LoopBlocked: "warning",
     # A job or the service is worse off until somebody acts.
     events.JobDied: "error",

@@ -22,6 +22,7 @@ from .services.desk import Desk
 from .services.heartbeat import Heartbeat
 from .services.holdings import Holdings
 from .services.lease_keeper import LeaseKeeper, Reports
+from .services.memory import Memory, check_memory, resident_bytes
 from .services.outage import Outage
 from .services.pool import Pool
 from .services.promoter import Promoter
@@ -50,8 +51,10 @@ class Worker:
         slots: int | None = None,
         burst: bool = False,
         drain_timeout: float | None = None,
+        max_memory: int | None = None,
         name: str | None = None,
     ) -> None:
+        """`max_memory`: bytes at which it drains and leaves, and `is_over_memory`; None for no limit."""
         self._engine = engine
         self._clock = engine.clock
         self._events = engine.events
@@ -60,6 +63,9 @@ class Worker:
         self._slots = slots
         self._burst = burst
         self._drain_timeout = drain_timeout
+        self._max_memory = max_memory
+        self.is_over_memory = False
+        """True once it took more than it may, and leaves for that."""
         # never the same twice, whatever the name: call numbers and pending entries are a worker process's own
         self.name = f"{name or platform.node()}:{os.getpid()}:{int(self._clock.random() * 2**24):06x}"
         self._stop = asyncio.Event()
@@ -87,13 +93,15 @@ class Worker:
 
         Raises:
             StoreError: the server can't be used at the start. Later outages are waited for.
-            ConfigError: a handler asks for a resource that no lifespan provides.
+            ConfigError: a handler asks for a resource that no lifespan provides, or `max_memory` is taken before the first job.
         """
         async with self._engine, AsyncExitStack() as stack:
             resources = await self._enter_lifespans(stack)
             for spec in self._specs:
                 for handler in spec.handlers.values():
                     handler.resources_from(resources)  # what is missing is told now, not by each job
+            if self._max_memory is not None:
+                check_memory(self._max_memory, resident_bytes())
             store = self._engine.connection.store
             holdings = Holdings()
             connection = self._engine.connection
@@ -168,6 +176,10 @@ class Worker:
         self._services.append(
             Heartbeat(slots, store, worker=self.name, version=__version__, holdings=holdings, clock=clock, events=events)
         )
+        if self._max_memory is not None:
+            self._services.append(
+                Memory(self._max_memory, worker=self.name, clock=clock, events=events, on_exceeded=self._leave_for_memory)
+            )
         names, share = list(self._pools), 1 if store.link.is_cluster else QUEUES_A_BELL  # a cluster has them on several servers
         for queues in [names[i : i + share] for i in range(0, len(names), share)]:
             self._services.append(
@@ -181,6 +193,10 @@ class Worker:
                     on_cancel=lambda queue, job_id: self._asked(queue, {job_id}),
                 )
             )
+
+    def _leave_for_memory(self) -> None:
+        self.is_over_memory = True
+        self._stop.set()
 
     def _rung(self, queue: str) -> None:
         if not self._pools[queue].ring():

@@ -43,6 +43,7 @@ class ExitCode(IntEnum):
     REFUSED = 4
     NOT_FOUND = 5
     UNHEALTHY = 6
+    OVER_MEMORY = 7
     UNREACHABLE = 69
     TIMED_OUT = 75
     BAD_CONFIG = 78

@@ -204,7 +204,7 @@ async def _bulk(
     total = _Bulk()
     try:
         with bar("lines") as advance:
-            for chunk in _chunks(stream, total):
+            for chunk in _chunks(stream, total, _longest(app, queue)):
                 try:
                     handles = await _send(app.client, queue, name, chunk, options, total)
                 except QueueFull as error:
@@ -233,16 +233,34 @@ def _show_many(queue: str, name: str, handles: Sequence[Handle], *, as_json: boo
         answer_json({"id": handle.id, "queue": queue, "name": name, "duplicate": handle.duplicate})
 
 
-def _chunks(stream: IO[bytes], total: _Bulk) -> Iterator[list[tuple[int, Any]]]:
+def _longest(app: Engine, queue: str) -> int:
+    """Bytes of a line that may hold a payload: JSON takes up to six for one, and may be spaced out."""
+    spec = app.queues.get(queue)
+    return 8 * (spec.max_payload if spec else app.settings.max_payload) + 4096
+
+
+def _each_line(stream: IO[bytes], most: int) -> Iterator[bytes | None]:
+    """Line by line; None for one that is too long, which is never held."""
+    while raw := stream.readline(most + 1):
+        if len(raw) <= most or raw.endswith(b"\n"):
+            yield raw
+            continue
+        while raw and not raw.endswith(b"\n"):
+            raw = stream.readline(most + 1)
+        yield None
+
+
+def _chunks(stream: IO[bytes], total: _Bulk, longest: int) -> Iterator[list[tuple[int, Any]]]:
     """(line number, payload) in chunks; empty lines are nothing, bad ones are told and left out."""
     chunk: list[tuple[int, Any]] = []
-    for raw in stream:
+    for raw in _each_line(stream, longest):
         total.lines += 1
-        line = raw.strip()
-        if not line:
-            continue
+        line = b"" if raw is None else raw.strip()
         try:
-            chunk.append((total.lines, _parsed(line, "it")))
+            if raw is None:
+                raise BadInput(f"it is longer than {longest:,} bytes, and so is no payload of this queue")
+            if line:
+                chunk.append((total.lines, _parsed(line, "it")))
         except BadInput as error:
             total.complain(total.lines, error)
         if len(chunk) == CHUNK:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import BadInput
 from .common import Command, ExitCode, Globals, misuse, seconds
 from .finding import configured
 
@@ -30,6 +32,9 @@ def run(
     drain_timeout: Annotated[
         str | None, typer.Option("--drain-timeout", metavar="DURATION", help="How long running jobs may take after SIGTERM.")
     ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Drain and end with 7 at so much memory, such as 512MiB.")
+    ] = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Start again when a Python file here changes; for development.")
     ] = False,
@@ -39,7 +44,7 @@ def run(
     _check(slots, "--slots", 10_000)
     _check(processes, "--processes", 256)
     drain = seconds(drain_timeout, "--drain-timeout")
-    app = configured()
+    app = configured(_with_memory(max_memory))
     for name in queue or []:
         app.spec(name)  # an unknown one is told before any process is started
     if not app.queues:
@@ -52,9 +57,12 @@ def run(
         return supervise(same_command(without=["--reload"]), Path.cwd())
     if processes > 1:
         from ..fleet import run_processes
+        from ..services.memory import check_memory, resident_bytes
 
+        if app.settings.max_memory is not None:
+            check_memory(app.settings.max_memory, resident_bytes())  # told here: a worker that can't start is started for ever
         return ExitCode(
-            run_processes(_one_process(queue, concurrency, slots, drain_timeout, burst=burst), processes, burst=burst)
+            run_processes(_one_process(queue, concurrency, slots, drain_timeout, max_memory, burst=burst), processes, burst=burst)
         )
     from ..fleet import run_worker
 
@@ -63,7 +71,13 @@ def run(
 
 
 def _one_process(
-    queue: list[str] | None, concurrency: int | None, slots: int | None, drain_timeout: str | None, *, burst: bool
+    queue: list[str] | None,
+    concurrency: int | None,
+    slots: int | None,
+    drain_timeout: str | None,
+    max_memory: str | None,
+    *,
+    burst: bool,
 ) -> list[str]:
     """The command of one worker of several."""
     command = [sys.executable, "-m", "engine.cli", "run"]
@@ -71,10 +85,29 @@ def _one_process(
         command += ["--app", Globals.app]
     for name in queue or []:
         command += ["--queue", name]
-    for flag, value in (("--concurrency", concurrency), ("--slots", slots), ("--drain-timeout", drain_timeout)):
+    options = {"--concurrency": concurrency, "--slots": slots, "--drain-timeout": drain_timeout, "--max-memory": max_memory}
+    for flag, value in options.items():
         if value is not None:
             command += [flag, str(value)]
     return [*command, "--burst"] if burst else command
+
+
+def _with_memory(text: str | None) -> Callable[[Settings], Settings]:
+    """The settings with what --max-memory says in the place of ENGINE_MAX_MEMORY."""
+
+    def change(settings: Settings) -> Settings:
+        if text is None:
+            return settings
+        from dataclasses import replace
+
+        from ..config_table import read_size
+
+        try:
+            return replace(settings, max_memory=read_size(text.strip()))
+        except ValueError as error:
+            raise BadInput(f"--max-memory {error}") from None
+
+    return change
 
 
 def _check(value: int | None, flag: str, most: int) -> None:

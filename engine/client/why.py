@@ -14,9 +14,6 @@ from ..masking import mask_text
 from ..store.rows import Inspection, JobRow, Place, QueueCounts, WorkerRow
 from .views import instant
 
-FRONT_LIMIT = 1000
-"""The store counts the jobs in front to here."""
-
 
 def why(found: Inspection, counts: QueueCounts, workers: Sequence[WorkerRow], lease_ms: int) -> str | None:
     """What the job waits for, or what is odd about its run; None when it runs as it should, or has ended."""
@@ -86,8 +83,8 @@ def _no_worker(queue: str) -> str:
 
 
 def _in_line(found: Inspection, row: JobRow) -> str:
-    many = f"{found.front} or more jobs are" if found.front >= FRONT_LIMIT else f"{found.front} jobs are"
-    place = {0: "next in line", 1: "1 job is in front of it"}.get(found.front, f"{many} in front of it")
+    many = f"{found.front}{' or more' if found.is_more_in_front else ''} jobs are in front of it"
+    place = {0: "next in line", 1: "1 job is in front of it"}.get(found.front, many)
     if row.tag == "s":
         stalls = row.envelope.stalls if row.envelope else 0
         times = "once" if stalls == 1 else f"{stalls} times"

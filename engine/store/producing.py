@@ -58,7 +58,7 @@ class ProducingVerbs(Verbs):
             StoreFull: the server is at maxmemory, nothing was added.
             StoreRefused: code STALE, a later number was answered before.
             StoreUnreachable, StoreUnanswered: repeat with the same number.
-        Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms, 40
+        Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms, 20
         where the oldest go.
         """
         flat: list[str | bytes] = []

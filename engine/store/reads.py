@@ -77,7 +77,7 @@ class ReadVerbs(PageVerbs, ServerVerbs):
     async def inspect(self, queue: str, job_id: str) -> Inspection:
         """All that is known of one job outside the finished ones (`find_ended` looks there). Redis: lua/inspect.lua."""
         reply = await self._run("inspect", queue, job_id)
-        place, value, tag, worker, due, holder, line, front, dead, notes, now_ms, idle, asked, entry = reply
+        place, value, tag, worker, due, holder, line, front, dead, notes, now_ms, idle, asked, entry, more = reply
         found = Place(text(place))
         row: JobRow | None = None
         if found is Place.DEAD:
@@ -95,6 +95,7 @@ class ReadVerbs(PageVerbs, ServerVerbs):
             holder=text(holder),
             line=int(line),
             front=int(front),
+            is_more_in_front=bool(int(more)),
             is_cancel_asked=bool(int(asked)),
             notes=pairs(notes),
         )

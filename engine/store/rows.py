@@ -162,10 +162,12 @@ class Inspection:
     line: int = 0
     """From 1, its place behind that key; 0 further than 1000"""
     front: int = 0
-    """Jobs that will be claimed before it; counts to 1000"""
+    """Jobs that will be claimed before it, as far as was counted"""
+    is_more_in_front: bool = False
+    """There are more than that; to a thousand, or to 64 KiB of them, they are counted"""
     is_cancel_asked: bool = False
     notes: dict[str, bytes]
-    """progress, result, ended, lines, log:<n>, step:<name>"""
+    """progress, result, ended, lines, log:<n>; of step:<name> the name alone"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

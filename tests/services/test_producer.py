@@ -200,7 +200,7 @@ async def test_one_job_may_wait_however_large_it_is(
 async def test_a_call_carries_a_megabyte_of_payload_or_one_job(store: RedisStore, queue: str) -> None:
     big = [Entry(bytes(CHUNK_BYTES // 4)), Entry(bytes(CHUNK_BYTES // 4)), Entry(bytes(2 * CHUNK_BYTES)), *ONE * 150]
     assert [len(part) for part in in_calls(big)] == [2, 1, 100, 50]
-    assert [len(part) for part in in_calls(big, Limit(9, "drop-oldest"))] == [2, 1, 40, 40, 40, 30]
+    assert [len(part) for part in in_calls(big, Limit(9, "drop-oldest"))] == [2, 1, 20, 20, 20, 20, 20, 20, 20, 10]
     one = producer(store)
     await asyncio.gather(*(one.add(queue, [entry]) for entry in [*ONE, *big[:3], big[0]]))
     row = await store.link.call("HGET", f"engine:{{{queue}}}:meta", "p:p")

@@ -134,6 +134,16 @@ def test_many_jobs_are_answered_in_order_and_bad_lines_told_by_number(engine: Cl
     assert enqueued(engine) == 247
 
 
+def test_a_line_longer_than_any_payload_is_told_and_left_out(engine: Cli) -> None:
+    shop = engine.directory / "shop.py"
+    shop.write_text(shop.read_text().replace("attempts=2", "attempts=2, max_payload=1000"))
+    long = '{"id": 1}' + " " * 100_000
+    done = engine("enqueue", engine.queue, "ship", "--data", "-", stdin=f'{long}\n{{"id": 2}}\n{long}')
+    assert (done.code, done.out) == (3, "1 job enqueued, 2 lines refused\n")
+    assert "line 1: it is longer than 12,096 bytes" in done.err
+    assert "line 3: it is longer" in done.err
+
+
 def test_a_stream_without_a_good_line_is_a_mistake_and_an_empty_one_is_not(engine: Cli) -> None:
     bad = engine("enqueue", engine.queue, "ship", "--data", "-", stdin="x\n" * 50)
     assert bad.code == 2

@@ -118,3 +118,50 @@ def test_ctrl_c_of_a_read_is_130_and_quiet(engine: Cli) -> None:
         engine("stats")
     code, said = ended(tail, signal.SIGINT)
     assert (code, said) == (130, "")
+
+
+LEAK = """
+kept = []
+
+@orders.handler("leak")
+async def leak(payload: int) -> None:
+    import asyncio
+    kept.append(b"x" * payload)
+    await asyncio.sleep(0.3)  # until somebody has looked
+"""
+
+
+def leaking(engine: Cli, jobs: int, mib: int) -> None:
+    shop = engine.directory / "shop.py"
+    shop.write_text(shop.read_text() + LEAK)
+    lines = "\n".join([str(mib * 1024**2)] * jobs)
+    assert engine("enqueue", engine.queue, "leak", "--data", "-", stdin=lines).code == 0
+
+
+def test_a_worker_that_leaks_drains_and_ends_with_its_own_code(engine: Cli) -> None:
+    leaking(engine, 9, 60)
+    done = engine("run", "--burst", "--concurrency", "1", "--max-memory", "140MiB")
+    assert done.code == 7, done.err
+    assert '"memory.exceeded"' in done.err
+    counts = engine.counts()
+    assert 2 <= counts["completed"] < 9
+    assert (counts["active"], counts["stalled"], counts["retried"]) == (0, 0, 0)
+
+
+def test_the_parent_of_several_starts_a_fresh_one_in_its_place(engine: Cli) -> None:
+    leaking(engine, 5, 60)
+    done = engine("run", "--processes", "2", "--burst", "--concurrency", "1", ENGINE_MAX_MEMORY="140MiB")
+    assert done.code == 0, done.err
+    assert "took all the memory it may, and drained; starting it again" in done.err
+    counts = engine.counts()
+    assert (counts["completed"], counts["stalled"], counts["retried"]) == (5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "said"), [("lots", 2, "--max-memory is 'lots', which is no size"), ("33MiB", 78, "twice")]
+)
+def test_a_memory_limit_that_can_not_be_is_refused(engine: Cli, size: str, code: int, said: str) -> None:
+    done = engine("run", "--burst", "--max-memory", size)
+    assert done.code == code
+    assert said in done.err
+    assert "Traceback" not in done.err

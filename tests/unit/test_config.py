@@ -45,14 +45,14 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     file.touch()
     settings = Settings.from_env({
         "REDIS_URL": "rediss://u:p@h:1/2", "ENGINE_ENV": "Production", "ENGINE_APP": "shop.jobs:app.engine", "ENGINE_LEASE": "30s",
-        "ENGINE_DRAIN_TIMEOUT": "1m", "ENGINE_DURABILITY": "disk", "ENGINE_MAX_PAYLOAD": "1MiB", "ENGINE_DATA_DIR": "/var/lib/x",
+        "ENGINE_DRAIN_TIMEOUT": "1m", "ENGINE_DURABILITY": "disk", "ENGINE_MAX_PAYLOAD": "1MiB", "ENGINE_MAX_MEMORY": "2GiB", "ENGINE_DATA_DIR": "/var/lib/x",
         "ENGINE_LOG_FORMAT": "json", "ENGINE_LOG_LEVEL": "DEBUG", "ENGINE_ENQUEUE_TIMEOUT": "500ms", "ENGINE_CONNECT_TIMEOUT": "2",
         "ENGINE_SOCKET_TIMEOUT": "3s", "ENGINE_TLS_CA": str(file), "ENGINE_TLS_CERT": str(file), "ENGINE_TLS_KEY": str(file),
         "ENGINE_TLS_INSECURE_I_KNOW": "1", "ENGINE_WORKER_NAME": "w-1", "ENGINE_SLOTS": "7",
     })  # fmt: skip
     assert settings == Settings(
         redis_url="rediss://u:p@h:1/2", env="production", app="shop.jobs:app.engine", lease=30.0, drain_timeout=60.0, durability="disk",
-        max_payload=1024**2, data_dir="/var/lib/x", log_format="json", log_level="debug", enqueue_timeout=0.5, connect_timeout=2.0,
+        max_payload=1024**2, max_memory=2 * 1024**3, data_dir="/var/lib/x", log_format="json", log_level="debug", enqueue_timeout=0.5, connect_timeout=2.0,
         socket_timeout=3.0, tls_ca=str(file), tls_cert=str(file), tls_key=str(file), tls_insecure=True, worker_name="w-1", slots=7,
     )  # fmt: skip
 
@@ -80,8 +80,10 @@ def test_all_problems_are_told_at_once_a_sentence_a_line() -> None:
     ("name", "text", "sentence"),
     [
         ("ENGINE_LEASE", "0.5s", "ENGINE_LEASE is 500ms: it must be between 1s and 1h"),
-        ("ENGINE_MAX_PAYLOAD", "256KB", "ENGINE_MAX_PAYLOAD is '256KB', which is no size: write 262144, 256KiB or 1MiB"),
-        ("ENGINE_MAX_PAYLOAD", "1GiB", "which is no size"),
+        ("ENGINE_MAX_PAYLOAD", "256KB", "ENGINE_MAX_PAYLOAD is '256KB', which is no size: write 262144, 256KiB, 1MiB or 1GiB"),
+        ("ENGINE_MAX_PAYLOAD", "1TiB", "which is no size"),
+        ("ENGINE_MAX_PAYLOAD", "1GiB", "must be between 1KiB and 64MiB"),
+        ("ENGINE_MAX_MEMORY", "1MiB", "must be between 32MiB and 1024GiB"),
         ("ENGINE_MAX_PAYLOAD", "65MiB", "ENGINE_MAX_PAYLOAD is 65MiB: it must be between 1KiB and 64MiB"),
         ("ENGINE_SLOTS", "2.5", "ENGINE_SLOTS is '2.5', which is not a whole number"),
         ("ENGINE_TLS_INSECURE_I_KNOW", "maybe", "write 1 or 0"),

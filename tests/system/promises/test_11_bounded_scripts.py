@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import statistics
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
 from engine import State, StoreFull
+from engine.declared import Limit
+from engine.producer import MOST_DROPPING
 from engine.services.outbox import FULL
 from engine.store.producing import Entry
 from engine.store.scripts import script
@@ -20,52 +20,12 @@ from tests.support.worker_main import Script
 from .checks import assert_each_ended_once, rows
 from .crew import Crew, numbered
 from .servers import OwnServer
+from .times import Times
 
 pytestmark = pytest.mark.slow
 
-PROMISED_US = 2000
-KNOWN = "for i = 1, 500 do redis.call('HSET', KEYS[1], i, ARGV[1]) end"
-KNOWN_US = 700
-"""What the known script takes on the machine the promise was measured on, while nothing else runs there: a busy machine is slower,
-and then everything is."""
 ROUNDS = 10
 BODY = factory.body(payload={"text": "x" * 300})
-
-
-class _Times:
-    """Microseconds that the server says its script calls took, by what they did."""
-
-    def __init__(self, crew: Crew) -> None:
-        self._call = crew.store.link.call
-        self.us: dict[str, list[int]] = {}
-        self._known: list[int] = []
-
-    async def of(self, what: str, bite: Awaitable[Any]) -> Any:
-        """Await a bite, and note its script calls."""
-        await self._call("SLOWLOG", "RESET")
-        answer = await bite
-        log = await self._call("SLOWLOG", "GET", 1000)
-        self.us.setdefault(what, []).extend(int(entry[2]) for entry in log if entry[3][0].upper() == b"EVALSHA")
-        return answer
-
-    async def known(self) -> None:
-        """How fast the machine is now."""
-        await self._call("SLOWLOG", "RESET")
-        await self._call("EVAL", KNOWN, 1, "{known}", "x" * 300)
-        log = await self._call("SLOWLOG", "GET", 10)
-        self._known.append(max(int(entry[2]) for entry in log if entry[3][0].upper() == b"EVAL"))
-
-    def report(self) -> dict[str, float]:
-        """Print all, answer the medians of those over the promise, as they would be on a quiet machine."""
-        slower = max(statistics.median(self._known) / KNOWN_US, 1.0)
-        print(f"this machine is {slower:.2f} times slower now")
-        for what, us in self.us.items():
-            over = sum(one > PROMISED_US for one in us)
-            print(
-                f"{what:34} median {statistics.median(us):5.0f} us, most {max(us):5} us, {over} of {len(us)} over {PROMISED_US}"
-            )
-        quiet = {what: statistics.median(us) / slower for what, us in self.us.items()}
-        return {what: us for what, us in quiet.items() if us > PROMISED_US}
 
 
 async def _enqueue(crew: Crew, turn: str, n: int, *, keys: bool = False, **entry: Any) -> list[str]:
@@ -75,9 +35,8 @@ async def _enqueue(crew: Crew, turn: str, n: int, *, keys: bool = False, **entry
 
 async def test_full_bites_stay_under_two_milliseconds(own_crew: Crew) -> None:
     store, queue = own_crew.store, own_crew.queue
-    await store.link.call("CONFIG", "SET", "slowlog-max-len", 1000)
-    await store.link.call("CONFIG", "SET", "slowlog-log-slower-than", 0)
-    times = _Times(own_crew)
+    times = Times(store.link.call)
+    await times.begin()
     for turn in range(ROUNDS):
         hand = factory.Hand(store, queue, f"w{turn}")
         await times.known()
@@ -107,9 +66,8 @@ async def test_full_bites_stay_under_two_milliseconds(own_crew: Crew) -> None:
 async def test_the_dearest_bites_stay_under_two_milliseconds_too(own_crew: Crew) -> None:
     """Ordering keys that all hand over, and failures only: the heaviest that a full outbox sends."""
     store, queue = own_crew.store, own_crew.queue
-    await store.link.call("CONFIG", "SET", "slowlog-max-len", 1000)
-    await store.link.call("CONFIG", "SET", "slowlog-log-slower-than", 0)
-    times = _Times(own_crew)
+    times = Times(store.link.call)
+    await times.begin()
     for turn in range(ROUNDS):
         hand = factory.Hand(store, queue, f"w{turn}")
         await times.known()
@@ -124,6 +82,14 @@ async def test_the_dearest_bites_stay_under_two_milliseconds_too(own_crew: Crew)
             hand.settles.retry(claim, 1, "OSError: no", claim.repacked(attempt=2))
         await times.of("settle a bite of failures, claim 100", hand.step(100))
         await times.of("promote 50 retrying", store.promote(queue, 50))
+        while not (await store.obliterate(queue, force=True)).is_done:
+            continue
+        await _enqueue(own_crew, f"c{turn}", 50, keys=True)
+        await _enqueue(own_crew, f"d{turn}", 50, keys=True)
+        full = [Entry(BODY, ordering_key=f"n{i}") for i in range(MOST_DROPPING)]
+        bite = store.enqueue(queue, f"e{turn}", 1, full, Limit(100, "drop-oldest"))
+        made_room = await times.of("enqueue 20, 20 holders make room", bite)
+        assert all(one.made_room for one in made_room)
         while not (await store.obliterate(queue, force=True)).is_done:
             continue
     assert times.report() == {}

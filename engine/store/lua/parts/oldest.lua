@@ -1,15 +1,17 @@
 -- oldest: a full queue makes room. Of the jobs that are next in their line, of each ready stream and of the blocked, the one that was
 -- enqueued first goes. Never an active one; what is scheduled or retrying has its time to come, and stays.
-local heads = {} -- tag -> the next in line of that stream, as long as it is
+local heads = {} -- stream -> the next in its line, as long as it is
 local is_flagged = call('EXISTS', P .. 'flags') == 1
 local function next_in(stream, after) -- its first entry after that id, and what of it is looked at
+  if heads[stream] then return heads[stream] end
   local x = call('XRANGE', P .. stream, after, '+', 'COUNT', 1)[1]
   if not x then return nil end
   local id, size, at = string.match(x[2][2], '^%d+;%d+;%d;([%d%-]*);(%d+);%d+;()') -- nothing of it in what is no envelope of ours
   local key = id and string.sub(x[2][2], at, at + size - 1) or ''
   if not id or id == '' then id = x[1] end
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return { stream = stream, entry = x[1], id = id, key = key, ms = tonumber(ms), seq = tonumber(seq) }
+  heads[stream] = { stream = stream, entry = x[1], id = id, key = key, ms = tonumber(ms), seq = tonumber(seq) }
+  return heads[stream]
 end
 local function older(a, b)
   if not a or not b then return a or b end
@@ -19,18 +21,16 @@ end
 local function push_out(after, gone_keys) -- tag -> last id that was delivered; takes the keys whose holders went. False: nobody can go
   local oldest = next_in('blocked', '-')
   for tag in tags:gmatch('.') do
-    local head = heads[tag] or next_in('ready:' .. tag, '(' .. (after[tag] or '0-0'))
-    heads[tag] = head
-    oldest = older(oldest, head)
+    oldest = older(oldest, next_in('ready:' .. tag, '(' .. (after[tag] or '0-0')))
   end
   if not oldest then return false end
   local id, key = oldest.id, oldest.key
+  heads[oldest.stream] = nil
   call('XDEL', P .. oldest.stream, oldest.entry)
   if oldest.stream == 'blocked' then
     leave_line(key, oldest.entry)
-  else
-    heads[string.sub(oldest.stream, -1)] = nil
-    if key ~= '' then gone_keys[#gone_keys + 1] = key end -- it held its key; the next in line has it when this script ends
+  elseif key ~= '' then
+    gone_keys[#gone_keys + 1] = key -- it held its key; the next in line has it when this script ends
   end
   if id ~= oldest.entry then -- it was moved or tried before, and may have left something elsewhere
     call('HDEL', P .. 'where', id)
