@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_FOR ?=
 BENCH ?=
+LOSSES ?=
 CHAOS ?=
 # most tests wait for leases and processes rather than compute: three at a time fill two cores
 SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis bench chaos ci clean
+.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis bench losses chaos ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ bench: setup-dev ## the users' targets, tried and judged (BENCH='--quick --html 
 
 chaos: setup-dev ## faults on purpose, and a proof that nothing was lost (CHAOS='--minutes 1 --seed 3')
 	@$(BIN)/python -m bench.chaos $(CHAOS)
+
+losses: setup-dev ## what each durability setting loses: power, failover, split brain (LOSSES='--quick --server redis-server')
+	@$(BIN)/python -m bench.losses $(LOSSES)
 
 ci: ## what CI runs
 	@sh .ci/run
