@@ -18,9 +18,9 @@ MOST_SECONDS = 2.0
 """What class `process` may lose."""
 TEXT = """
 One producer process keeps 32 enqueue calls under way, as fast as they are answered, on a queue that nobody works. In the middle
-the server rewrites its append-only file. Then it is ended by kill -9; power loss: each of its files is also cut to what its
-last fsync covered (a library loaded into the server notes that). It is started again on what is left, the producer goes on, and
-every acknowledged job is looked for.
+the server rewrites its append-only file; or it begins to at the end, and the end comes while it does. It is ended by kill -9;
+power loss: each of its files is also cut to what its last fsync covered (a library loaded into the server notes that). It is
+started again on what is left, the producer goes on, and every acknowledged job is looked for.
 """.replace("\n", " ").strip()
 
 
@@ -45,14 +45,20 @@ class Case:
     is_power_loss: bool
     most_lost: int | None = None
     most_seconds: float | None = None
+    ends_in_rewrite: bool = False
 
 
+EVERYSEC, ALWAYS = "appendonly yes\nappendfsync everysec", "appendonly yes\nappendfsync always"
 CASES = (
     Case("memory", "appendonly no", False),
-    Case("process", "appendonly yes\nappendfsync everysec", False, most_lost=0),
-    Case("process", "appendonly yes\nappendfsync everysec", True, most_seconds=MOST_SECONDS),
-    Case("disk", "appendonly yes\nappendfsync always", True, most_lost=0),
+    Case("process", EVERYSEC, False, most_lost=0),
+    Case("process", EVERYSEC, True, most_seconds=MOST_SECONDS),
+    Case("disk", ALWAYS, True, most_lost=0),
+    Case("process", EVERYSEC, False, most_lost=0, ends_in_rewrite=True),
+    Case("disk", ALWAYS, True, most_lost=0, ends_in_rewrite=True),
 )
+REWRITE_SECONDS = 0.1
+"""What a rewrite of so many jobs takes, more or less: the end comes at any moment of it."""
 
 
 async def power(kind: str, sizes: Sizes, clock: Clock) -> Section:
@@ -61,7 +67,7 @@ async def power(kind: str, sizes: Sizes, clock: Clock) -> Section:
     for case in CASES:
         if case.is_power_loss and no_shim:
             continue
-        rounds = sizes.rounds if case.most_seconds else 1
+        rounds = sizes.rounds if case.most_seconds or case.ends_in_rewrite else 1
         tolls = [await end_of_a_server(kind, case, sizes, clock) for _ in range(rounds)]
         rows.append(_row(case, tolls))
     columns = ("class: end", "acknowledged", "lost", "seconds of acknowledgements lost", "ids given twice", "loss told")
@@ -80,21 +86,24 @@ async def end_of_a_server(kind: str, case: Case, sizes: Sizes, clock: Clock) -> 
         )  # fmt: skip
         try:
             await node.start()
-            return await _ended(node, shim, sizes, clock, rewrites="appendonly yes" in case.config)
+            return await _ended(node, shim, case, sizes, clock)
         finally:
             node.kill()
 
 
-async def _ended(node: Node, shim: disk.Shim | None, sizes: Sizes, clock: Clock, *, rewrites: bool) -> Toll:
+async def _ended(node: Node, shim: disk.Shim | None, case: Case, sizes: Sizes, clock: Clock) -> Toll:
     async with Scene(node.url, clock) as scene:
         began = clock.mono()
         await scene.produce(lanes=32)
         await scene.acknowledged(sizes.acked // 2)
-        if rewrites:
+        if "appendonly yes" in case.config and not case.ends_in_rewrite:
             await node.ask("BGREWRITEAOF")
         await scene.acknowledged(sizes.acked)
         # at any point of the second between two syncs
         await clock.sleep(max(sizes.least_seconds - (clock.mono() - began), 0.0) + clock.random())
+        if case.ends_in_rewrite:
+            await node.ask("BGREWRITEAOF")
+            await clock.sleep(REWRITE_SECONDS * clock.random())
         if shim is not None:
             shim.cut_power(node)
         else:
@@ -112,7 +121,7 @@ def is_told(tolls: list[Toll]) -> str:
 
 
 def _row(case: Case, tolls: list[Toll]) -> tuple[Cell, ...]:
-    end = "power loss" if case.is_power_loss else "kill -9"
+    end = ("power loss" if case.is_power_loss else "kill -9") + (" in a rewrite" if case.ends_in_rewrite else "")
     name = f"{case.durability}: {end}" + (f", {len(tolls)} rounds" if len(tolls) > 1 else "")
     return (
         name,
