@@ -19,6 +19,10 @@ STRANGER = 999_999_999
 """A process that nobody has seen."""
 
 
+Plant = Callable[["Ground"], Evidence]
+"""Answers a run's evidence with one violation in it; raises Nothing when the run has nobody to plant it in."""
+
+
 class Nothing(Exception):
     """This run has nobody to plant it in."""
 
@@ -126,3 +130,16 @@ def shifted(record: Record, ms: int, what: What | None = None, **changes: Any) -
 def last(kept: Kept) -> Tried:
     """Its last recorded attempt."""
     return kept.history[-1]
+
+
+def planter(plants: dict[str, tuple[str, Plant]]) -> Callable[[str, str], Callable[[Plant], Plant]]:
+    """A decorator that adds a plant: what it is, and the law that must see it."""
+
+    def plant(name: str, law: str) -> Callable[[Plant], Plant]:
+        def add(function: Plant) -> Plant:
+            plants[name] = (law, function)
+            return function
+
+        return add
+
+    return plant
