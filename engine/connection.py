@@ -73,11 +73,15 @@ class Connection:
         assert self._store is not None, "Connection.open comes first"
         return self._store
 
-    def new_store(self) -> RedisStore:
-        """Another store to the same server, for a thread with a loop of its own; the caller closes it."""
+    def new_store(self, most_seconds: float | None = None) -> RedisStore:
+        """Another store to the same server, for a thread with a loop of its own; the caller closes it. Its time limits are those
+        of the settings, `most_seconds` at most."""
         assert self._url is not None, "Connection.open comes first"
         settings = self._settings
-        link = Link(self._url, clock=self._clock, timeout=settings.socket_timeout, tls=_tls(settings))
+        wait, connect = settings.socket_timeout, settings.connect_timeout
+        if most_seconds is not None:
+            wait, connect = min(wait, most_seconds), min(connect, most_seconds)
+        link = Link(self._url, clock=self._clock, timeout=wait, connect_timeout=connect, tls=_tls(settings))
         return RedisStore(link, self._clock)
 
     async def revive(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from .clock import Clock
 from .declared import DAY_MS, NO_LIMIT, HandlerSpec, Limit, QueueSpec
-from .errors import BadInput, BadPayload, EnqueueUnknown, PayloadTooLarge, QueueFull
+from .errors import BadInput, BadPayload, EngineError, EnqueueUnknown, PayloadTooLarge, QueueFull, StoreError
 from .events import Events, JobEnqueued, JobsDropped
 from .job import Body, encode_payload, pack_body
 from .keys import check_job_name, check_queue, shown
@@ -107,9 +107,10 @@ class Enqueuing:
         """Add many, in calls of 100 and a megabyte; each gets its own handle. `on_progress` hears how many are in; it may be
         async. The payloads of the next call are taken and packed while one is under way.
 
-        A payload that can't be accepted stops before its chunk is sent; chunks before it are in (the error's `done` field says
-        how many jobs). In a full queue each job has its own result: those that had room are in, and so are duplicates; QueueFull
-        has a handle or None in `results` for each payload that was sent, and no more are sent. Errors as `enqueue`.
+        A payload that can't be accepted stops before its chunk is sent; chunks before it are in; so it is with a StoreError. The
+        `done` field of either says how many jobs are in for certain, those of the first so many payloads. In a full queue
+        each job has its own result: those that had room are in, and so are duplicates; QueueFull has a handle or None in
+        `results` for each payload that was sent, and no more are sent. Errors as `enqueue`.
         """
         spec, handler = self._known(queue, name)
         if on_progress is not None and not callable(on_progress):
@@ -123,7 +124,12 @@ class Enqueuing:
                 try:
                     answers = await self._producer.add(queue, part, limit)
                 except EnqueueUnknown as unknown:
-                    raise unknown.answering(functools.partial(_so_far, took, tuple(handles))) from unknown
+                    mine = unknown.answering(functools.partial(_so_far, took, tuple(handles)))
+                    _count(mine, handles)
+                    raise mine from unknown
+                except StoreError as error:
+                    _count(error, handles)
+                    raise
                 handles.extend(took(handles, answers))
                 if on_progress is not None and inspect.isawaitable(waiting := on_progress(len(handles))):
                     await waiting
@@ -134,7 +140,7 @@ class Enqueuing:
                     entries = [self._entry(spec, queue, handler, name, p, options) for p in chunk]
                 except BadInput as error:
                     await ahead.done()
-                    error.done = len(handles)  # type: ignore[attr-defined]  # documented above; exceptions carry what they know as fields
+                    _count(error, handles)
                     raise
                 await ahead.start(send(entries))
             await ahead.done()
@@ -232,6 +238,11 @@ class Enqueuing:
         if not answer.duplicate and self._events.wants(JobEnqueued):
             self._events.emit(JobEnqueued(queue=queue, id=full, name=name, delay_ms=entry.delay_ms, at_ms=self._clock.now_ms()))
         return Handle(full, answer.duplicate, self._results, handler.result_type if handler else Any)
+
+
+def _count(error: EngineError, handles: Sequence[object]) -> None:
+    """The error knows from now on how many jobs are in: exceptions carry what they know as fields."""
+    error.done = len(handles)  # type: ignore[attr-defined]  # documented in `enqueue_many`
 
 
 class _OneAhead:

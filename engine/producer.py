@@ -7,6 +7,7 @@ reply is asked for again and answered, and a busy service enqueues in batches wi
 from __future__ import annotations
 
 import asyncio
+import copy
 import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from .clock import Clock
 from .declared import NO_LIMIT, Limit
 from .errors import EngineClosed, EnqueueUnknown, ProducerFull, StoreError, StoreUnanswered
 from .events import DataLoss, Events
+from .store.patience import is_rare
 from .store.producing import Enqueued, Entry
 from .store.redis_store import RedisStore
 from .store.translate import is_passing
@@ -40,11 +42,18 @@ REGISTER_AGAIN = 60.0
 CLOSING_LOOK = 0.002
 """Seconds between two looks whether a call is still under way; only while closing, so that no call pays for being watched."""
 
+NEARLY = 0.05
+"""Seconds short of a whole time limit in which a call is still sent the quick way, without a time limit of its own."""
+TOGETHER = 0.25
+"""Seconds. Callers of one call whose time is up within it are told together: each that is told costs the others a new
+connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     entries: Sequence[Entry]
     size: int
+    deadline_mono: float
     answer: asyncio.Future[list[Enqueued]]
 
 
@@ -86,10 +95,13 @@ class Producer:
         return f"<Producer {self._name} {self._pending} waiting>"
 
     async def add(self, queue: str, entries: Sequence[Entry], limit: Limit = NO_LIMIT) -> list[Enqueued]:
-        """Enqueue what one call takes (see `in_calls`); one answer each, in order. Without an id: refused, the queue is full.
+        """Enqueue what one call takes (see `in_calls`); one answer each, in order. Without an id: refused, the queue is full. The
+        time limit counts from here, however many are before us.
 
         Raises:
             StoreFull: server at maxmemory, nothing added.
+            StoreDenied: told at once; the password or the rights are wrong. Nothing added.
+            StoreRefused: the server says no (`LOADING`, `READONLY`, ...) and still did when time was nearly up. Nothing added.
             ProducerFull: too much waits here already; not sent. Slow down, then repeat.
             StoreUnreachable: nothing was sent within the time limit. Repeat.
             EnqueueUnknown: no answer within the time limit, or too few replicas have it; `await error.repeat()` asks again.
@@ -99,20 +111,21 @@ class Producer:
         lane = self._lanes.get(queue)
         if lane is None:
             lane = self._lanes[queue] = _Lane(queue, self._name, limit)
+        deadline_mono = self._clock.mono() + self._timeout
         if not lane.is_busy:
             lane.is_busy = True
             try:
-                return await self._send(lane, entries)
+                return await self._send(lane, entries, deadline_mono)
             finally:
                 lane.is_busy = False
                 if lane.waiting:
                     self._drive(lane)
-        one = _Waiting(entries, _size(entries), asyncio.get_running_loop().create_future())
+        one = _Waiting(entries, _size(entries), deadline_mono, asyncio.get_running_loop().create_future())
         self._make_wait(lane, one)
         return await one.answer
 
     async def close(self) -> None:
-        """Refuse what comes; send what waits, and wait for the call under way."""
+        """Refuse what comes; send what waits, and wait for the call under way: as long as its callers do, not longer."""
         self._closed = True
         for lane in self._lanes.values():
             while lane.is_busy or lane.waiting:
@@ -143,7 +156,9 @@ class Producer:
             one = lane.waiting[0]
             if batch and (jobs + len(one.entries) > most or size + one.size > CHUNK_BYTES):
                 break
-            batch.append(lane.waiting.popleft())
+            lane.waiting.popleft()
+            if not one.answer.done():  # who gave up is not sent for
+                batch.append(one)
             jobs, size = jobs + len(one.entries), size + one.size
         self._pending, self._pending_bytes = self._pending - jobs, self._pending_bytes - size
         return batch
@@ -151,26 +166,55 @@ class Producer:
     async def _drain(self, lane: _Lane) -> None:
         try:
             while lane.waiting:
-                batch = self._next_call(lane)
-                try:
-                    answers = await self._send(lane, [entry for one in batch for entry in one.entries])
-                except Exception as error:  # noqa: BLE001 - each waiting caller gets it; this coroutine has no caller of its own
-                    _tell(batch, error)
-                    continue
+                if batch := self._next_call(lane):
+                    await self._send_together(lane, batch)
+        finally:
+            lane.is_busy = False
+
+    async def _send_together(self, lane: _Lane, batch: list[_Waiting]) -> None:
+        """One call for all of these. Each caller is told by its own deadline; those who have time left go on."""
+        entries = [entry for one in batch for entry in one.entries]
+        name, number = lane.name, lane.number + 1
+        told = start = 0
+        may_be_in = False
+        while told < len(batch):
+            by_mono = batch[told].deadline_mono
+            late = sum(one.deadline_mono <= by_mono + TOGETHER for one in batch[told:])
+            try:
+                if may_be_in:
+                    answers = await self._ask(lane, name, number, entries, by_mono, unanswered=True)
+                else:
+                    answers = await self._send(lane, entries, by_mono)
+            except EnqueueUnknown as error:
+                may_be_in = True  # the others go on with the very same call
+                start = _tell(batch[told : told + late], error, start)
+                told += late
+            except Exception as error:  # noqa: BLE001 - each waiting caller gets it; this coroutine has no caller of its own
+                lasts = not isinstance(error, StoreError) or not is_passing(error) or is_rare(error)
+                last = len(batch) if lasts else told + late
+                _tell(batch[told:last], error, start)
+                self._wait_on(lane, batch[last:])  # none of it happened
+                return
+            else:
                 for one in batch:
                     mine, answers = answers[: len(one.entries)], answers[len(one.entries) :]
                     if not one.answer.done():
                         one.answer.set_result(mine)
-        finally:
-            lane.is_busy = False
+                return
 
-    async def _send(self, lane: _Lane, entries: Sequence[Entry]) -> list[Enqueued]:
+    def _wait_on(self, lane: _Lane, callers: Sequence[_Waiting]) -> None:
+        """These go with the next call after all."""
+        for one in reversed(callers):
+            lane.waiting.appendleft(one)
+            self._pending, self._pending_bytes = self._pending + len(one.entries), self._pending_bytes + one.size
+
+    async def _send(self, lane: _Lane, entries: Sequence[Entry], by_mono: float) -> list[Enqueued]:
         lane.number += 1
-        began = self._clock.mono()
+        now = self._clock.mono()
         unanswered = False
         link = self._store.link
-        known = lane.registered_mono is not None and began - lane.registered_mono <= REGISTER_AGAIN
-        if known and self._timeout >= link.timeout and link.is_up(lane.queue):
+        known = lane.registered_mono is not None and now - lane.registered_mono <= REGISTER_AGAIN
+        if known and by_mono - now >= link.timeout - NEARLY and link.is_up(lane.queue):
             try:  # almost always answered at once: patience, and its timers, are for when it is not
                 added = await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.limit, self._replicas)
             except StoreError as error:
@@ -178,12 +222,14 @@ class Producer:
                     raise
                 unanswered = isinstance(error, StoreUnanswered)
             else:
-                lane.answered, lane.answered_as, lane.answered_mono = lane.number, lane.name, began
+                lane.answered, lane.answered_as, lane.answered_mono = lane.number, lane.name, now
                 return added
-        return await self._send_patiently(lane, entries, self._timeout - (self._clock.mono() - began), unanswered)
+        return await self._ask(lane, lane.name, lane.number, entries, by_mono, unanswered=unanswered)
 
-    async def _send_patiently(self, lane: _Lane, entries: Sequence[Entry], seconds: float, unanswered: bool) -> list[Enqueued]:
-        name, number = lane.name, lane.number
+    async def _ask(
+        self, lane: _Lane, name: str, number: int, entries: Sequence[Entry], by_mono: float, *, unanswered: bool
+    ) -> list[Enqueued]:
+        """Send that call until it is answered or time is up. `unanswered`: it was sent before, and may be in."""
 
         async def once() -> list[Enqueued]:
             now = self._clock.mono()
@@ -198,15 +244,17 @@ class Producer:
             return added
 
         async def repeat() -> list[Enqueued]:
-            return await self._store.link.patient(once, timeout=self._timeout)
+            return await self._store.link.patient(once, timeout=self._timeout, unanswered=True)
 
         try:
-            return await self._store.link.patient(once, timeout=max(seconds, 0.0), unanswered=unanswered)
+            seconds = max(by_mono - self._clock.mono(), 0.0)
+            return await self._store.link.patient(once, timeout=seconds, unanswered=unanswered)
         except StoreUnanswered as error:
-            # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name
-            self._renamed += 1
+            if lane.name == name:
+                # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name
+                self._renamed += 1
+                lane.name, lane.number = f"{self._name}.{self._renamed}", 0
             confirmed = f", confirmed by {self._replicas} of its replicas," if self._replicas else ""
-            lane.name, lane.number = f"{self._name}.{self._renamed}", 0
             raise EnqueueUnknown(
                 f"no answer to enqueue on {lane.queue!r}{confirmed} within {self._timeout:g} s: it may have happened. "
                 "Await repeat() of this error to find out; it takes effect once",
@@ -220,13 +268,14 @@ class Producer:
             self._events.emit(DataLoss(queue=queue, what=gone, at_ms=self._clock.now_ms()))
 
 
-def _tell(callers: Sequence[_Waiting], error: Exception) -> None:
-    """Each caller of a call that failed gets the error; asked again, an unknown outcome answers for that caller's jobs alone."""
-    start = 0
+def _tell(callers: Sequence[_Waiting], error: Exception, start: int) -> int:
+    """Each of these callers of a call gets the error; asked again, an unknown outcome answers for that caller's jobs alone, which
+    begin at `start` among those of the call. Returns where the next caller's do."""
     for one in callers:
         start, mine = start + len(one.entries), operator.itemgetter(slice(start, start + len(one.entries)))
         if not one.answer.done():
-            one.answer.set_exception(error.answering(mine) if isinstance(error, EnqueueUnknown) else error)
+            one.answer.set_exception(error.answering(mine) if isinstance(error, EnqueueUnknown) else copy.copy(error))
+    return start
 
 
 def in_calls(entries: Sequence[Entry], limit: Limit = NO_LIMIT) -> Iterator[Sequence[Entry]]:

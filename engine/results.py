@@ -8,6 +8,7 @@ from functools import partial
 from .clock import Clock
 from .errors import JobCancelled, JobDead, JobNotFound, Refused, ResultTimeout, StoreError
 from .store.base import text
+from .store.patience import FIRST_PAUSE, pause
 from .store.producing import settled_key
 from .store.redis_store import RedisStore
 
@@ -88,16 +89,19 @@ class Results:
         wire = self._store.link.new_wire(queue, BLOCK_SECONDS)
         key = settled_key(queue)
         may_have_missed = False
+        failures = 0
         try:
             while any(self._waiting.get(queue, {}).values()):
                 try:
                     reply = await wire.call(
                         "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + 2
                     )
-                except StoreError:
+                except StoreError as error:
                     may_have_missed = True  # another server may answer next, or this one without its last second
-                    await self._clock.sleep(0.25)
+                    failures += 1
+                    await self._clock.sleep(max(pause(failures, error, self._clock.random()), FIRST_PAUSE))
                     continue
+                failures = 0
                 for entries in (reply or {}).values():
                     may_have_missed = may_have_missed or len(entries) >= KEPT_ENDS
                     for entry, fields in entries:

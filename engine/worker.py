@@ -7,6 +7,7 @@ with their attempt, leases are renewed until the last handler is gone, then the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from .services.bell import Bell
 from .services.desk import Desk
 from .services.heartbeat import Heartbeat
 from .services.holdings import Holdings
-from .services.lease_keeper import LeaseKeeper, Reports
+from .services.lease_keeper import LeaseKeeper, Reports, time_limit
 from .services.memory import Memory, check_memory, resident_bytes
 from .services.outage import Outage
 from .services.pool import Pool
@@ -36,7 +37,9 @@ CANCEL_GRACE = 2.0
 QUEUES_A_BELL = 8
 """Each ring sends the whole read again, and the server enters every stream of it anew: not a thousand queues for one of them."""
 LEAVE_TIMEOUT = 2.0
-"""Seconds for the last calls of a stopping worker; with the server away, leases lapse by themselves."""
+"""Seconds for all the last calls of a stopping worker together; with the server away, leases lapse by themselves."""
+AT_ONCE = 0.25
+"""Seconds for what needs no answer of anybody: winding up after a cancellation."""
 
 
 class Worker:
@@ -73,6 +76,7 @@ class Worker:
         self._pools: dict[str, Pool] = {}
         self._services: list[Service] = []
         self._promoters: dict[str, Promoter] = {}
+        self._leave_by_mono: float | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.name} {list(self._pools.values())}>"
@@ -105,7 +109,7 @@ class Worker:
             store = self._engine.connection.store
             holdings = Holdings()
             connection = self._engine.connection
-            outage = Outage(self._clock, self._events, connection.revive if connection.is_embedded else None)
+            self._outage = outage = Outage(self._clock, self._events, connection.revive if connection.is_embedded else None)
             outage.met(connection.info.run_id if connection.info else "")
             pulse = Pulse(asyncio.get_running_loop())
             stack.callback(pulse.close)
@@ -122,8 +126,7 @@ class Worker:
                 drained = await self._work()
             finally:
                 await keeper.stop()
-            if not outage.is_on:
-                await self._leave(store)
+            await self._leave(store)
             released = sum(pool.released for pool in self._pools.values())
             self._events.emit(WorkerStopped(worker=self.name, drained=drained, released=released, at_ms=self._clock.now_ms()))
             return drained
@@ -207,10 +210,11 @@ class Worker:
             held = holdings.of(queue)
             self._pools[queue].tell([held[e] for e in entries if e in held], "lost")
 
+        leases_ms = {spec.name: spec.lease_ms for spec in self._specs}
         return LeaseKeeper(
             holdings,
-            self._engine.connection.new_store,
-            {spec.name: spec.lease_ms for spec in self._specs},
+            functools.partial(self._engine.connection.new_store, time_limit(leases_ms.values())),
+            leases_ms,
             worker=self.name,
             clock=self._clock,
             reports=Reports(lost=lost, asked=self._asked, blocked=self._blocked),
@@ -228,8 +232,7 @@ class Worker:
 
     async def _work(self) -> bool:
         async with asyncio.TaskGroup() as group:
-            for service in self._services:
-                group.create_task(service.run(), name=repr(service))
+            duties = {group.create_task(service.run(), name=repr(service)) for service in self._services}
             pools = [group.create_task(pool.run(), name=f"{pool.spec.name}/pool") for pool in self._pools.values()]
             if self._burst:
                 group.create_task(self._watch_for_end(), name="burst")
@@ -237,10 +240,7 @@ class Worker:
             await asyncio.wait({stopped, *pools}, return_when=asyncio.FIRST_COMPLETED)  # a pool ends early only by an error
             self._stop.set()
             drained = await self._drain(set(pools))
-            for service in self._services:
-                service.stop()
-            for bell in self._bells:
-                await bell.close()
+            await self._dismiss(duties)
         return drained
 
     async def _drain(self, pools: set[asyncio.Task[None]]) -> bool:
@@ -252,13 +252,41 @@ class Worker:
             return True
         for pool in self._pools.values():
             pool.cancel_running()
-        if not await self._ended(pools, CANCEL_GRACE):
-            for pool in self._pools.values():
-                pool.abandon()
-            if not await self._ended(pools, LEAVE_TIMEOUT):
+        if await self._wound_up(pools) and await self._ended(pools, self._left()):
+            return False
+        for pool in self._pools.values():
+            pool.abandon()
+        if not await self._ended(pools, min(self._left(), AT_ONCE)):
+            for _ in range(2):  # the first ends a call that nobody answers, the second the wait for handlers that do not listen
                 for task in pools:
                     task.cancel()
+                await self._ended(pools, AT_ONCE)
         return False
+
+    async def _wound_up(self, pools: set[asyncio.Task[None]]) -> bool:
+        """Wait until no handler runs any more; False when some do not listen."""
+        deadline = self._clock.mono() + CANCEL_GRACE
+        while any(pool.is_running for pool in self._pools.values()):
+            if self._clock.mono() >= deadline:
+                return False
+            await asyncio.wait(pools, timeout=AT_ONCE / 10, return_when=asyncio.FIRST_COMPLETED)
+        return True
+
+    async def _dismiss(self, duties: set[asyncio.Task[None]]) -> None:
+        """End the services. A call of theirs that is not answered is cut off: whoever comes next does it again."""
+        for service in self._services:
+            service.stop()
+        for bell in self._bells:
+            await bell.close()
+        if not await self._ended(duties, self._left()):
+            for task in duties:
+                task.cancel()
+
+    def _left(self) -> float:
+        """Seconds for last calls: none while the server is away."""
+        if self._leave_by_mono is None:
+            self._leave_by_mono = self._clock.mono() + LEAVE_TIMEOUT
+        return 0.0 if self._outage.is_on else max(self._leave_by_mono - self._clock.mono(), 0.0)
 
     async def _ended(self, pools: set[asyncio.Task[None]], seconds: float, *, or_hurry: bool = False) -> bool:
         """Wait until all pools have ended; False when time is up, or a second `stop` came."""
@@ -280,7 +308,8 @@ class Worker:
         store = self._engine.connection.store
         while not self._stop.is_set():
             if all(pool.is_idle for pool in self._pools.values()):
-                counts = [await store.counts(queue) for queue in self._pools]
+                ask = [functools.partial(store.counts, queue) for queue in self._pools]
+                counts = [await store.link.patient(one, timeout=None) for one in ask]
                 if not any(c.waiting + c.active + c.retrying + c.blocked for c in counts):
                     self.stop()
                     return
@@ -288,7 +317,7 @@ class Worker:
 
     async def _leave(self, store: RedisStore) -> None:
         try:
-            async with asyncio.timeout(LEAVE_TIMEOUT):
+            async with asyncio.timeout(self._left()):
                 for queue in self._pools:
                     await store.leave(queue, self.name)
         except (StoreError, TimeoutError):

@@ -9,12 +9,13 @@ from ..clock import Clock
 from ..errors import StoreError
 from ..events import Events, ServiceFailed
 from ..masking import mask_text
+from ..store.patience import FIRST_PAUSE, pause
 from ..store.translate import is_passing
 
 JITTER = 0.25
 """Share of the period by which passes differ, so that many workers do not come at the same instant."""
 FAILED_PAUSE = 0.25
-"""Seconds at least between a pass that failed and the next."""
+"""Seconds at least between a pass that met a fault of our own and the next; those of the server have `patience`."""
 
 
 class Service(ABC):
@@ -30,6 +31,8 @@ class Service(ABC):
         self._stopping = False
         self._failed = False
         self._told = False
+        self._failures = 0
+        self._least_wait = 0.0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status()}>"
@@ -53,12 +56,16 @@ class Service(ABC):
             try:
                 await self.run_once()
                 self._failed = self._told = False
+                self._failures, self._least_wait = 0, 0.0
             except StoreError as error:
+                self._failures += 1
+                self._least_wait = max(pause(self._failures, error, self._clock.random()), FIRST_PAUSE)
                 if is_passing(error):
                     self._failed = True  # an outage: the bell and the pools tell of it, once for all services
                 else:
                     self._tell(error)
             except Exception as error:  # noqa: BLE001 - the service loop outlives its passes: one bad entry must not stop the duty
+                self._least_wait = FAILED_PAUSE
                 self._tell(error)
             await self._pause()
 
@@ -74,7 +81,7 @@ class Service(ABC):
     async def _pause(self) -> None:
         if self._stopping:
             return
-        timer = self._clock.call_later(max(self.next_wait(), FAILED_PAUSE if self._failed else 0.0), self._wake.set)
+        timer = self._clock.call_later(max(self.next_wait(), self._least_wait), self._wake.set)
         try:
             await self._wake.wait()
         finally:

@@ -8,6 +8,7 @@ reads is no work.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from ..clock import Clock
@@ -49,6 +50,7 @@ class Bell(Service):
         self._wire = store.link.new_wire(self._queues[0], BLOCK_SECONDS)
         self._seen: dict[str, str] = {}
         self._tries = 0
+        self._patience: asyncio.Future[None] | None = None
 
     async def begin(self) -> None:
         """Remember where the streams end now; call before the pools look for the first time."""
@@ -70,7 +72,7 @@ class Bell(Service):
             if self._stopping:
                 return 0  # `close` has cut the read off
             self._tries += 1
-            await self._outage.wait(error, self._tries)
+            await self._wait_out(error)
             if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): start anew
                 self._seen.clear()
             return 0
@@ -90,6 +92,14 @@ class Bell(Service):
                 self._on_ring(queue)
         return heard
 
+    async def _wait_out(self, error: StoreError) -> None:
+        """As long as the outage wants, or until closed."""
+        self._patience = patience = asyncio.ensure_future(self._outage.wait(error, self._tries))
+        try:
+            await asyncio.wait({patience})
+        finally:
+            patience.cancel()
+
     def _look_everywhere(self) -> None:
         for queue in self._queues:
             self._on_ring(queue)
@@ -102,6 +112,8 @@ class Bell(Service):
         await self._clock.sleep(0)
 
     async def close(self) -> None:
-        """End the read that may be under way."""
+        """End the read that may be under way, or the pause after one that failed."""
         self.stop()
+        if self._patience is not None:
+            self._patience.cancel()
         await self._wire.drop()

@@ -80,7 +80,7 @@ class Caller:
 
     async def begin(self) -> None:
         """Remember which server process answers; waits for one."""
-        self._server = await self._store.link.patient(self._store.server_epoch, timeout=None)
+        self._server = await self._store.link.patient(lambda: self._store.server_epoch(self._spec.name), timeout=None)
 
     async def send(self, settles: Settles, want: int) -> Answer | None:
         """Settle these and claim up to `want`. None when the pool was abandoned while the server was away."""
@@ -128,7 +128,7 @@ class Caller:
         Raises:
             StoreError: still away; nothing may be sent before this has gone through.
         """
-        server = await self._store.server_epoch()
+        server = await self._store.server_epoch(self._spec.name)
         last = await self._store.last_call(self._spec.name, self._worker) if server != self._server else self._number
         if last != self._number:
             lost, _ = await self._store.renew(self._spec.name, self._worker, self._held.values())

@@ -11,13 +11,14 @@ import asyncio
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..clock import Clock
 from ..errors import StoreError
 from ..store.claim import Claim
+from ..store.patience import pause
 from ..store.redis_store import RedisStore
 from .holdings import Holdings
 
@@ -25,6 +26,9 @@ TICK = 0.25
 """Seconds between two looks; a look without anything to renew costs no call."""
 BLOCKED = 1.0
 """Seconds the loop may be away before it is told: a handler that computes so long should be a plain `def`, run in a thread."""
+
+LEAST_LIMIT = 0.5
+"""Seconds that a renewal has at least for its answer: less would take a busy server for a dead connection."""
 
 FROZEN = "nowhere: the whole process stood still (stopped, suspended, or starved of processor time)"
 LOCKED = "a call that held the interpreter lock, so it can't be named; look for big regexes and C calls"
@@ -50,6 +54,12 @@ class Reports:
     """Queue and ids of jobs that somebody asked to cancel."""
     blocked: Callable[[float, str], None]
     """Seconds so far, and where the loop is."""
+
+
+def time_limit(leases_ms: Iterable[int]) -> float:
+    """Seconds a renewal may wait for its answer: a third of the shortest lease, so that after a connection that swallowed one
+    there is time for another, however long ENGINE_SOCKET_TIMEOUT is."""
+    return max(min(leases_ms) / 3000, LEAST_LIMIT)
 
 
 class LeaseKeeper:
@@ -115,19 +125,31 @@ class LeaseKeeper:
         self._begun.set()
         self._last_tick, self._last_cpu = self._clock.mono(), self._clock.cpu()
         try:
-            while not leaving.is_set():
-                self._watch_loop()
-                try:
-                    await self.run_once(store)
-                except StoreError:
-                    self._failed_passes += 1  # the pools tell of the outage; leases are renewed as soon as it ends
-                try:
-                    async with asyncio.timeout(TICK):
-                        await leaving.wait()
-                except TimeoutError:
-                    continue
+            async with asyncio.TaskGroup() as group:  # apart: a renewal that waits for its answer holds up no look at the loop
+                duties = [group.create_task(self._watch()), group.create_task(self._renew(store))]
+                await leaving.wait()
+                for duty in duties:
+                    duty.cancel()
         finally:
             await store.close()
+
+    async def _watch(self) -> None:
+        while True:
+            self._watch_loop()
+            await self._clock.sleep(TICK)
+
+    async def _renew(self, store: RedisStore) -> None:
+        failures = 0
+        while True:
+            wait = TICK
+            try:
+                await self.run_once(store)
+                failures = 0
+            except StoreError as error:  # the pools tell of the outage; leases are renewed as soon as it ends
+                failures += 1
+                self._failed_passes += 1
+                wait = max(pause(failures, error, self._clock.random()), TICK)
+            await self._clock.sleep(wait)
 
     async def run_once(self, store: RedisStore) -> Renewed:
         """Renew everything older than a third of its lease, in one call a queue."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ..clock import Clock
-from ..errors import EngineError, StoreDenied, StoreError, StoreUnreachable
+from ..errors import EngineError, StoreError, StoreRefused, StoreUnreachable
 from ..events import Events, StoreDown, StoreUp
 from ..masking import mask_text
-from ..store.link import DENIED_PAUSE, FIRST_PAUSE, LONGEST_PAUSE
+from ..store.patience import FIRST_PAUSE, is_rare, pause
 
 
 class Outage:
@@ -22,7 +22,7 @@ class Outage:
         self._server = ""
         self._changed = False
         self._since: float | None = None
-        self._told = False
+        self._told: set[str] = set()
         self._told_why = False
 
     def __repr__(self) -> str:
@@ -34,26 +34,30 @@ class Outage:
         return self._since is not None
 
     async def wait(self, error: StoreError, tries: int) -> None:
-        """A call failed for the `tries`-th time (from 1): tell once, then wait as long as is right. The first repeat is
-        immediate, because a connection that the server closed while idle is no outage."""
-        now = self._clock.mono()
+        """A call failed for the `tries`-th time (from 1): tell once, then wait as long as is right (`patience`). A first failure
+        is told only when asking again can't help: a connection that the server closed while idle is no outage."""
         if self._since is None:
-            self._since = now
-        if tries > 1 and not self._told:
-            self._told = True
-            self._events.emit(StoreDown(error=mask_text(str(error)), at_ms=self._clock.now_ms()))
-        if tries <= 1:
-            return
-        pause = DENIED_PAUSE if isinstance(error, StoreDenied) else min(FIRST_PAUSE * 2 ** min(tries - 2, 10), LONGEST_PAUSE)
-        if self._revive is not None and isinstance(error, StoreUnreachable):
+            self._since = self._clock.mono()
+        if tries > 1 or is_rare(error):
+            self._tell(error)
+        seconds = pause(tries, error, self._clock.random())
+        if tries > 1 and self._revive is not None and isinstance(error, StoreUnreachable):
             try:
                 await self._revive()
-                pause = FIRST_PAUSE
+                seconds = FIRST_PAUSE
             except EngineError as reason:
                 if not self._told_why:
                     self._told_why = True
                     self._events.emit(StoreDown(error=mask_text(str(reason)), at_ms=self._clock.now_ms()))
-        await self._clock.sleep(pause * (0.5 + self._clock.random()))
+        if seconds > 0:
+            await self._clock.sleep(seconds)
+
+    def _tell(self, error: StoreError) -> None:
+        """Once; and again when it turns out that somebody must mend something (a server that came back with another password)."""
+        cause = error.code if isinstance(error, StoreRefused) and is_rare(error) else ""
+        if cause not in self._told and (cause or not self._told):
+            self._told.add(cause)
+            self._events.emit(StoreDown(error=mask_text(str(error)), at_ms=self._clock.now_ms()))
 
     def met(self, server: str) -> None:
         """This server process (its run id) answers; at the start, and after trouble."""
@@ -68,4 +72,4 @@ class Outage:
         if self._told:
             away = self._clock.mono() - self._since
             self._events.emit(StoreUp(seconds_away=away, same_server=same_server, at_ms=self._clock.now_ms()))
-        self._since, self._told, self._told_why = None, False, False
+        self._since, self._told, self._told_why = None, set(), False

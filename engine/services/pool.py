@@ -114,6 +114,11 @@ class Pool:
     # --- what others ask and tell ------------------------------------------------------------------------------------
 
     @property
+    def is_running(self) -> bool:
+        """True while a handler runs."""
+        return self._running > 0
+
+    @property
     def is_idle(self) -> bool:
         """True when nothing is held and the last look found nothing."""
         return not self._held and not self._hungry and not len(self._outbox)

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import socket
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.driver_info import DriverInfo
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..errors import ConfigError
 from ..keys import prefix, registry
+
+LAST_WORDS = 0.005
+"""Seconds for what a server said before it hung up: it is here already, or never comes."""
+
+
+async def _greet(connection: Any) -> None:
+    """The greeting, as redis-py has it. A server that says no and hangs up before we have written (most clients, protected mode)
+    is heard all the same: redis-py, and asyncio below it, would only tell that the connection was lost."""
+    ear = socket.socket(fileno=os.dup(connection._writer.get_extra_info("socket").fileno()))
+    ear.setblocking(False)
+    reader = connection._reader
+    try:
+        await connection.on_connect()
+    except ConnectionError as error:
+        if type(error) is ConnectionError:  # its children are refusals
+            said = await _last_words(reader, ear)
+            if said.startswith(b"-"):
+                raise ResponseError(said[1:].partition(b"\r")[0].decode(errors="replace")) from None
+        raise
+    finally:
+        ear.close()
+
+
+async def _last_words(reader: asyncio.StreamReader, ear: socket.socket) -> bytes:
+    """What had been read when the connection was lost, or still lies in the socket."""
+    with contextlib.suppress(OSError, ValueError, TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            if said := await reader.readline():
+                return said
+    with contextlib.suppress(OSError):
+        return ear.recv(1024)
+    return b""
+
+
+class _UnixConnection(UnixDomainSocketConnection):
+    """redis-py's own greets twice, and takes what the server says to the first greeting for a lost connection."""
+
+    async def _connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_unix_connection(self.path)
 
 
 class Address:
@@ -29,6 +72,7 @@ class Address:
             "socket_timeout": None,  # Wire holds the time limit; redis-py's own makes a task for each send
             "client_name": name,
             "protocol": 3,
+            "redis_connect_func": _greet,
             "driver_info": DriverInfo(),  # made anew for each connection it would read the package's metadata each time: 0.7 ms
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
@@ -37,6 +81,8 @@ class Address:
         self._is_sentinel = scheme.endswith("+sentinel")
         self._is_secure = scheme.startswith("rediss")
         self._pool: ConnectionPool | None = None
+        self._timeout = timeout
+        self._first = 0
 
     async def dial(self, queue: str) -> AbstractConnection:
         """A connection, not yet open, to the server that is right now: the primary, or the node that has the queue's slot."""
@@ -47,6 +93,8 @@ class Address:
         if self._pool is None:
             kwargs = {**self._common, **(self._tls if self._is_secure else {})}
             self._pool = ConnectionPool.from_url(self._url, **kwargs)  # only as a reader of the URL: it never holds a connection
+            if self._pool.connection_class is UnixDomainSocketConnection:
+                self._pool.connection_class = _UnixConnection
         made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation
         return made
 
@@ -65,8 +113,8 @@ class Address:
         return hosts, login, parts.path.strip("/"), parse_qs(parts.query)
 
     async def _dial_primary(self) -> AbstractConnection:
-        """Ask the Sentinels, in the order of the URL, for the primary. One that was demoted meanwhile answers READONLY, after
-        which the wire is dropped and this is asked again."""
+        """Ask the Sentinels for the primary. One that was demoted meanwhile answers READONLY, after which the wire is dropped and
+        this is asked again."""
         hosts, login, path, query = self._parts()
         service, _, db = path.partition("/")
         if not service:
@@ -76,7 +124,7 @@ class Address:
         sentinel_login = {"password": query["sentinel_password"][0]} if "sentinel_password" in query else {}
         found = await self._ask(hosts, sentinel_login, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service))
         if not found:
-            raise ConnectionError(f"no Sentinel knows a service {service!r}")
+            raise ConnectionError(f"no Sentinel that answers knows a service {service!r}")
         return self._plain(found[0].decode(), int(found[1]), {**login, "db": int(db or 0)})
 
     async def _dial_cluster(self, queue: str) -> AbstractConnection:
@@ -85,23 +133,34 @@ class Address:
         slot = key_slot((prefix(queue) if queue else registry()).encode())
         for first, last, node, *_ in await self._ask(hosts, login, ("CLUSTER", "SLOTS")):
             if first <= slot <= last:
-                return self._plain(node[0].decode() or hosts[0][0], int(node[1]), login)
+                return self._plain((node[0] or b"").decode() or hosts[0][0], int(node[1]), login)
         raise ConnectionError(f"no node of the cluster has slot {slot} now")
 
     async def _ask(self, hosts: list[tuple[str, int]], login: dict[str, Any], command: tuple[str, ...]) -> Any:
-        """The first answer of any of these; the last one's trouble when none answers."""
-        trouble: Exception = ConnectionError("the URL names no host")
-        for host, port in hosts:
-            seed = self._plain(host, port, login)
+        """The first answer that says something, from whoever did last time first; None when none says any, and when none answers
+        at all, the last one's trouble. Each has its share of the time only: the machine that has just died may be the first
+        of the URL, and whoever connects to it would wait for nothing until all the time is up."""
+        share = self._timeout / (len(hosts) + 1)
+        trouble: Exception | None = None
+        found: Any = None
+        for at in [(self._first + n) % len(hosts) for n in range(len(hosts))]:
+            seed = self._plain(*hosts[at], login)
             try:
-                await seed.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
-                await seed.send_command(*command)
-                return await seed.read_response()
-            except (RedisError, OSError) as error:
+                async with asyncio.timeout(share):
+                    await seed.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
+                    await seed.send_command(*command)
+                    found = await seed.read_response()
+            except (RedisError, OSError, TimeoutError) as error:
                 trouble = error
             finally:
                 await seed.disconnect(nowait=True)
-        raise trouble
+            if found:
+                self._first = at
+                return found
+        self._first += 1
+        if trouble is not None:
+            raise trouble
+        return found
 
     def _plain(self, host: str, port: int, login: dict[str, Any]) -> Connection:
         if self._is_secure:

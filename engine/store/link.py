@@ -8,14 +8,17 @@ may repeat any of them; redis-py's own retries are off.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..config import redact_url
-from ..errors import EngineClosed, StoreDenied, StoreError, StoreUnanswered, StoreUnreachable
+from ..errors import EngineClosed, StoreDenied, StoreError, StoreFull, StoreUnanswered, StoreUnreachable
 from .address import Address
+from .door import Door
+from .patience import pause
 from .translate import is_passing
 from .wire import SENT, Wire
 
@@ -24,13 +27,10 @@ T = TypeVar("T")
 MAX_WIRES = 64
 """Connections one process opens for calls at most; a caller beyond that waits for a free one."""
 
-FIRST_PAUSE, LONGEST_PAUSE, DENIED_PAUSE = 0.05, 2.0, 5.0
-"""Seconds between repeats of a failed call: doubling with jitter, capped so that work resumes soon after the server is back;
-a refused password is asked again rarely, or the server's log fills."""
-
 
 @dataclass(slots=True)
 class _Tries:
+    count: int = 0
     last: StoreError | None = None
     unanswered: bool = False
 
@@ -39,10 +39,18 @@ class Link:
     """Everything that talks to the server talks through one of these; one a process is enough."""
 
     def __init__(
-        self, url: str, *, clock: Clock, timeout: float = 5.0, name: str = "engine", tls: dict[str, Any] | None = None
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        timeout: float = 5.0,
+        connect_timeout: float = 5.0,
+        name: str = "engine",
+        tls: dict[str, Any] | None = None,
     ) -> None:
-        self._address = Address(url, timeout=timeout, name=name, tls=tls or {})
+        self._address = Address(url, timeout=connect_timeout, name=name, tls=tls or {})
         self._clock = clock
+        self._doors: dict[str, Door] = {}
         self._free: dict[str, list[Wire]] = {}
         self._wires: list[Wire] = []
         self._room = asyncio.Semaphore(MAX_WIRES)
@@ -50,7 +58,8 @@ class Link:
         self.allowed = {"rights"}
         """Scripts whose commands our user is known to have the right to"""
         self.timeout = timeout
-        """Seconds a call may wait for its answer, and a connection for its greeting."""
+        """Seconds a call may wait for its answer."""
+        self._connect_timeout = connect_timeout
         self.where = redact_url(url).partition("?")[0]
         """The server's address as it may be shown."""
 
@@ -64,13 +73,29 @@ class Link:
 
     def new_wire(self, queue: str = "", timeout: float | None = None) -> Wire:
         """A wire of the caller's own, for calls that block; the caller drops it."""
-        return Wire(lambda: self._address.dial(queue), self.where, self.timeout if timeout is None else timeout)
+        key = self._server_of(queue)
+        door = self._doors.get(key)
+        if door is None:
+            door = self._doors[key] = Door(self._clock)
+        return Wire(
+            lambda: self._address.dial(queue),
+            self.where,
+            door,
+            timeout=self.timeout if timeout is None else timeout,
+            connect_timeout=self._connect_timeout,
+        )
+
+    def _server_of(self, queue: str) -> str:
+        """What stands for the server of that queue: in a cluster each may have another."""
+        return queue if self._address.is_cluster else ""
 
     async def call(self, *args: Any, queue: str = "") -> Any:
         """One command, once. Errors as `Wire.call`."""
         async with self._room:
             free, wire = self._take(queue)
             try:
+                if wire.is_over:
+                    await wire.drop()
                 return await wire.call(*args)
             finally:
                 free.append(wire)
@@ -80,6 +105,8 @@ class Link:
         async with self._room:
             free, wire = self._take(queue)
             try:
+                if wire.is_over:
+                    await wire.drop()
                 return await wire.run(name, prefix, *args)
             finally:
                 free.append(wire)
@@ -89,20 +116,22 @@ class Link:
         async with self._room:
             free, wire = self._take(queue)
             try:
+                if wire.is_over:
+                    await wire.drop()
                 return await wire.run_confirmed(replicas, name, prefix, *args)
             finally:
                 free.append(wire)
 
     def is_up(self, queue: str) -> bool:
         """True when a call would leave at once, over a connection that nobody uses."""
-        free = self._free.get(queue if self._address.is_cluster else "", ())
+        free = self._free.get(self._server_of(queue), ())
         return len(free) > 0 and free[-1].is_up and not self._room.locked()
 
     def _take(self, queue: str) -> tuple[list[Wire], Wire]:
         """A wire nobody uses, and where it goes back to."""
         if self._closed:
             raise EngineClosed("the engine is closed: use it inside `async with engine`")
-        free = self._free.setdefault(queue if self._address.is_cluster else "", [])
+        free = self._free.setdefault(self._server_of(queue), [])
         if free:
             return free, free.pop()
         wire = self.new_wire(queue)
@@ -135,11 +164,14 @@ class Link:
             if tries.unanswered or SENT in getattr(cut.__cause__, "__notes__", ()):
                 sentence = f"{self.where} did not answer within {timeout:.3g} s: the request may have taken effect"
                 raise StoreUnanswered(sentence) from tries.last
-            if tries.last is not None:
-                raise tries.last from cut
+            known = tries.last or next((door.trouble for door in self._doors.values() if door.trouble is not None), None)
+            if known is not None:
+                raise copy.copy(known) from cut
             raise StoreUnreachable(f"{self.where} can't be reached within {timeout:.3g} s: is the server running?") from cut
         except StoreError as error:
-            if tries.unanswered and is_passing(error) and not isinstance(error, StoreUnanswered):
+            # a refusal by the server says nothing of the earlier tries; one by the script does, which knows what it has done
+            by_server = is_passing(error) or isinstance(error, (StoreFull, StoreDenied))
+            if tries.unanswered and by_server and not isinstance(error, StoreUnanswered):
                 raise StoreUnanswered(f"{error} (an earlier try may have taken effect)") from error
             raise
 
@@ -150,22 +182,20 @@ class Link:
         on_trouble: Callable[[StoreError], None] | None,
         tries: _Tries,
     ) -> T:
-        pause = 0.0
         while True:
             try:
                 return await attempt()
             except StoreError as error:
+                tries.count += 1
                 tries.last = error
                 tries.unanswered = tries.unanswered or isinstance(error, StoreUnanswered)
-                denied = isinstance(error, StoreDenied)
-                wait = DENIED_PAUSE if denied else pause * (0.5 + self._clock.random())
-                worth = is_passing(error) or (deadline_mono is None and denied)
+                wait = pause(tries.count, error, self._clock.random())
+                worth = is_passing(error) or (deadline_mono is None and isinstance(error, StoreDenied))
                 if not worth or (deadline_mono is not None and self._clock.mono() + wait >= deadline_mono):
                     raise
                 if on_trouble is not None:
                     on_trouble(error)
             await self._clock.sleep(wait)
-            pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
 
     async def close(self) -> None:
         """Drop every connection; later calls raise EngineClosed."""

@@ -8,6 +8,7 @@ connection, so no later call can read a reply that is not its own.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,9 +16,10 @@ import redis.exceptions as rx
 from redis.asyncio.connection import AbstractConnection
 
 from ..errors import StoreError, StoreRefused, StoreUnanswered
+from .door import Door, ShutOut
 from .scripts import script
 from .talk import Talk
-from .translate import RECONNECT, code_of, translate
+from .translate import code_of, meaning_of, translate
 
 Dial = Callable[[], Awaitable[AbstractConnection]]
 """Makes an unconnected connection to whoever is the right server now."""
@@ -33,12 +35,17 @@ SENT = "the request had been sent"
 class Wire:
     """A connection that is made when needed and dropped when in doubt."""
 
-    def __init__(self, dial: Dial, where: str, timeout: float) -> None:
+    def __init__(self, dial: Dial, where: str, door: Door, *, timeout: float, connect_timeout: float) -> None:
+        """`timeout` and `connect_timeout` in seconds: from a request to its reply, and to be connected and greeted."""
         self._dial = dial
         self._where = where
+        self._door = door
         self._timeout = timeout
+        self._connect_timeout = connect_timeout
         self._connection: AbstractConnection | None = None
         self._talk: Talk | None = None
+        self._round = 0
+        self._is_on_trial = False
 
     def __repr__(self) -> str:
         return f"<Wire {self._where} {'up' if self._talk else 'down'}>"
@@ -47,6 +54,12 @@ class Wire:
     def is_up(self) -> bool:
         """True when a call needs no connection first."""
         return self._talk is not None and not self._talk.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """True when the server has closed it since the last call: no outage, but who counts on what it did before must look who
+        answers now, so `call` says it. `drop` makes the next call connect."""
+        return self._talk is not None and self._talk.is_over
 
     async def call(
         self, *args: Any, timeout: float | None = None, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
@@ -59,38 +72,61 @@ class Wire:
             StoreUnanswered: sent, no reply. Repeat if the command is idempotent.
             StoreRefused: the server said no.
         """
+        talk = self._talk or await self._connect()
         sent = False
         try:
-            talk = self._talk or await self._connect()
             if talk.is_over:  # said, not mended in silence: whoever claims must look whether the same server answers
                 raise ConnectionResetError("the connection was closed while idle")
             sent = True
-            return await talk.ask(args, self._timeout if timeout is None else timeout, first, said)
+            reply = await talk.ask(args, self._timeout if timeout is None else timeout, first, said)
         except rx.ResponseError as error:
-            if code_of(error) in RECONNECT:
-                await self.drop()
-            raise translate(error, sent=True, where=self._where) from error
+            raise await self._refused(error) from error
         except (rx.RedisError, OSError, TimeoutError) as error:
             await self.drop()
+            self._door.doubt(self._round)
             raise translate(error, sent=sent, where=self._where) from error
         except BaseException as error:  # cancelled in the middle: the reply would be read by the next caller
             if sent:
                 error.add_note(SENT)
             await self.drop()
             raise
+        if self._is_on_trial:
+            self._is_on_trial = False
+            self._door.open()
+        return reply
+
+    async def _refused(self, error: rx.ResponseError) -> StoreError:
+        """Ours for the server's. Whoever may be the wrong server is left."""
+        refusal = translate(error, sent=True, where=self._where)
+        if meaning_of(refusal).elsewhere:
+            await self.drop()
+            self._door.failed(self._round, refusal, is_wrong=True)
+        return refusal
 
     async def _connect(self) -> Talk:
         await self.drop()
-        async with asyncio.timeout(self._timeout):
-            connection = await self._dial()
-            try:
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
-                talk = Talk(connection)
-            except BaseException:  # cut off between the socket and its greeting, redis-py leaves the socket open
-                await connection.disconnect(nowait=True)
-                raise
+        try:
+            async with self._door.knock():
+                self._round = self._door.round
+                connection, talk = await self._greet()
+        except ShutOut as shut:
+            raise copy.copy(shut.cause) from None  # each caller raises one of its own: they collect tracebacks
         self._connection, self._talk = connection, talk
+        self._is_on_trial = self._door.is_shut
         return talk
+
+    async def _greet(self) -> tuple[AbstractConnection, Talk]:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await self._dial()
+                try:
+                    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no annotation
+                    return connection, Talk(connection)
+                except BaseException:  # cut off between the socket and its greeting, redis-py leaves the socket open
+                    await connection.disconnect(nowait=True)
+                    raise
+        except (rx.RedisError, OSError, TimeoutError) as error:
+            raise translate(error, sent=False, where=self._where) from error
 
     async def run(self, name: str, prefix: str, *args: Any) -> Any:
         """Run a script by its SHA, loading it when the server does not have it (first use, SCRIPT FLUSH, restart)."""
@@ -131,9 +167,7 @@ class Wire:
             if code_of(reply) != "NOSCRIPT":
                 break
             await self.call("SCRIPT", "LOAD", wanted.text)
-        if code_of(reply) in RECONNECT:
-            await self.drop()
-        raise translate(reply, sent=True, where=self._where) from reply
+        raise await self._refused(reply) from reply
 
     async def drop(self) -> None:
         """Close without waiting for anything; the next call connects anew."""

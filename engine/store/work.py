@@ -179,9 +179,9 @@ class WorkVerbs(Verbs):
         row = await self.link.call("HGET", prefix(queue) + "meta", "w:" + worker, queue=queue)
         return int(row.partition(b"|")[0]) if row else 0
 
-    async def server_epoch(self) -> str:
-        """Which server process answers: another one after a restart or a failover."""
-        info = text(await self.link.call("INFO", "server"))
+    async def server_epoch(self, queue: str = "") -> str:
+        """Which server process answers for the queue: another one after a restart or a failover."""
+        info = text(await self.link.call("INFO", "server", queue=queue))
         return next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("run_id:")), "")
 
     async def now_ms(self, queue: str = "") -> int:

@@ -17,6 +17,7 @@ from engine.keys import GROUP, prefix
 from engine.outcome import Rules
 from engine.store.base import text
 from engine.store.claim import Claim
+from engine.store.door import Door
 from engine.store.link import Link
 from engine.store.pages import ended_rows
 from engine.store.producing import Entry
@@ -112,9 +113,9 @@ def at_time(store: RedisStore, now: Now) -> RedisStore:
 
 
 @contextlib.asynccontextmanager
-async def lone_store(url: str) -> AsyncIterator[RedisStore]:
+async def lone_store(url: str, *, timeout: float = 5.0, connect_timeout: float = 5.0) -> AsyncIterator[RedisStore]:
     """A store of its own connections to a server of the test's own."""
-    store = RedisStore(Link(url, clock=Clock()), Clock())
+    store = RedisStore(Link(url, clock=Clock(), timeout=timeout, connect_timeout=connect_timeout), Clock())
     try:
         yield store
     finally:
@@ -168,7 +169,8 @@ class _Shared(Wire):
     """A wire that borrows the link's connections, so that a worker by hand has nothing to close."""
 
     def __init__(self, store: RedisStore, queue: str) -> None:
-        super().__init__(lambda: store.link._address.dial(queue), "test", 5.0)
+        door = Door(Clock())
+        super().__init__(lambda: store.link._address.dial(queue), "test", door, timeout=5.0, connect_timeout=5.0)
         self._store, self._queue = store, queue
 
     async def run(self, name: str, prefix: str, *args: Any) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -222,3 +224,36 @@ class FaultyStore(RedisStore):
 
         setattr(self, verb, faulty)
         return lambda: failed
+
+
+class TurnedAway:
+    """Stands where a server stood: lets each connection in, notes when it came, and hangs up."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._server: asyncio.Server | None = None
+        self.came: list[float] = []
+        """Seconds of the loop's clock."""
+
+    async def __aenter__(self) -> Self:
+        self._socket.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._accept, self._socket, backlog=1000)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._socket.unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came.append(asyncio.get_running_loop().time())
+        writer.close()
+
+    async def lasted(self) -> float:
+        """Seconds between the first that came and the last."""
+        return self.came[-1] - self.came[0] if self.came else 0.0
+
+    def most_in_a_second(self, after: float = 0.0) -> int:
+        """The most that came within any one second, of those that came later than `after` seconds from the first."""
+        late = [at - self.came[0] for at in self.came if at - self.came[0] > after]
+        return max((bisect_right(late, at + 1.0) - n for n, at in enumerate(late)), default=0)

@@ -51,9 +51,13 @@ class OwnServer:
 
     def start(self) -> None:
         """Start on the data that is there; returns when it answers."""
+        self.launch()
+        eventually(self.is_up, "the server answers")
+
+    def launch(self, *options: str) -> None:
+        """Start on the data that is there, without waiting for it."""
         self.socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
-        eventually(self._answers, "the server answers")
+        self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL, start_new_session=True)
 
     def kill(self) -> None:
         """End it as by `kill -9`."""
@@ -72,10 +76,18 @@ class OwnServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def _answers(self) -> bool:
+    def is_up(self) -> bool:
+        """True when it answers."""
+        return self._says(b"+PONG")
+
+    def is_loading(self) -> bool:
+        """True while it loads its data and says so."""
+        return self._says(b"-LOADING")
+
+    def _says(self, answer: bytes) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, "the server ended while starting"
         try:
-            return ask(self.socket, "PING") == b"+PONG"
+            return ask(self.socket, "PING").startswith(answer)
         except OSError:
             return False
