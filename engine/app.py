@@ -76,6 +76,7 @@ class Engine:
         stall_limit: int = 3,
         keep_completed: int = 1000,
         keep_completed_for: float | str = "1d",
+        keep_dead: int | None = None,
         keep_dead_for: float | str = "7d",
         keep_results_for: float | str = "1h",
         dedup_window: float | str = "1d",
@@ -94,7 +95,8 @@ class Engine:
             policy: exception class -> outcome or backoff; see `engine.outcome.Policy`.
             lease: how long a silent worker keeps its jobs; None takes the setting (10 s).
             stall_limit: a job whose worker was lost more often than this is dead.
-            keep_completed, keep_completed_for, keep_dead_for, keep_results_for: retention, by the sweeper.
+            keep_completed, keep_completed_for, keep_dead, keep_dead_for, keep_results_for: retention, by the sweeper: so many of
+                the newest, for so long. A dead job takes its payload and up to some 20 KB for its error; None keeps any number.
             dedup_window: how long a dedup key is remembered.
             max_payload: bytes; None takes the setting (256 KiB).
             max_waiting: most jobs that may wait: waiting, blocked, scheduled and retrying ones together, active ones not; 0 for
@@ -118,6 +120,7 @@ class Engine:
             stall_limit=stall_limit,
             keep_completed=keep_completed,
             keep_completed_ms=duration_ms(whose, "keep_completed_for", keep_completed_for),
+            keep_dead=keep_dead,
             keep_dead_ms=duration_ms(whose, "keep_dead_for", keep_dead_for),
             keep_notes_ms=duration_ms(whose, "keep_results_for", keep_results_for),
             dedup_window_ms=duration_ms(whose, "dedup_window", dedup_window),

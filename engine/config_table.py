@@ -52,7 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENGINE_DURABILITY", "durability", "choice", "Least the server must promise; start is refused on less. With `replicated`, each enqueue also waits until a replica has it",
             choices=("memory", "process", "disk", "replicated")),
     Setting("ENGINE_MAX_PAYLOAD", "max_payload", "size", "Largest encoded payload of a job", low=1024, high=64 * 1024**2),
-    Setting("ENGINE_MAX_MEMORY", "max_memory", "size", "Memory at which a worker drains and ends with 7, to be started anew; any when not set",
+    Setting("ENGINE_MAX_MEMORY", "max_memory", "size", "Memory at which a worker (`engine run`) drains and ends with 7, to be started anew; any when not set",
             low=32 * 1024**2, high=1024**4),
     Setting("ENGINE_DATA_DIR", "data_dir", "path", "Where the embedded server keeps its data and its socket"),
     Setting("ENGINE_LOG_FORMAT", "log_format", "choice", "`auto` is `human` on a terminal and `json` elsewhere", choices=("auto", "human", "json")),

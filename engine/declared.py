@@ -58,6 +58,8 @@ class QueueSpec:
     stall_limit: int = 3
     keep_completed: int = 1000
     keep_completed_ms: int = DAY_MS
+    keep_dead: int | None = None
+    """None: any number."""
     keep_dead_ms: int = 7 * DAY_MS
     keep_notes_ms: int = 3_600_000
     dedup_window_ms: int = DAY_MS
@@ -77,6 +79,7 @@ class QueueSpec:
             timeout=self.timeout,
             stall_limit=self.stall_limit,
             keep_completed=self.keep_completed,
+            keep_dead=0 if self.keep_dead is None else self.keep_dead,
             max_payload=self.max_payload,
             max_waiting=self.limit.most,
         )

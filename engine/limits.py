@@ -21,6 +21,7 @@ _LIMITS: dict[str, tuple[float, float, type[int] | type[float], str]] = {
     "stall_limit": (0, 100, int, "a whole number from 0 to 100"),
     "keep_completed": (0, 10**9, int, "a number of jobs, 0 or more"),
     "keep_completed_for": (0, LONGEST, float, "seconds, 0 or more, at most ten years"),
+    "keep_dead": (0, 10**9, int, "a number of jobs, 0 or more, or None for any number"),
     "keep_dead_for": (0, LONGEST, float, "seconds, 0 or more, at most ten years"),
     "keep_results_for": (0, LONGEST, float, "seconds, 0 or more, at most ten years"),
     "dedup_window": (0.001, LONGEST_WINDOW, float, "seconds above 0, at most 30 days"),

@@ -63,7 +63,8 @@ class Sweeper(Service):
             more, cursor = bite.is_more, bite.cursor
         more = True
         while more:
-            bite = await self._store.sweep_dead(spec.name, now - spec.keep_dead_ms, limit=BITE)
+            keep = -1 if spec.keep_dead is None else spec.keep_dead
+            bite = await self._store.sweep_dead(spec.name, now - spec.keep_dead_ms, keep=keep, limit=BITE)
             dead += bite.dropped
             more = bite.is_more
         notes = workers = producers = 0

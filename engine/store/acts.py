@@ -113,9 +113,9 @@ class ActVerbs(Verbs):
         dropped, more, after = await self._run("sweep_done", queue, before_ms, keep, limit, kind, cursor)
         return Bite(int(dropped), bool(more), text(after))
 
-    async def sweep_dead(self, queue: str, before_ms: int, *, limit: int = 50) -> Bite:
-        """Remove jobs that died before `before_ms`. Redis: lua/sweep_dead.lua."""
-        dropped, more = await self._run("sweep_dead", queue, before_ms, limit)
+    async def sweep_dead(self, queue: str, before_ms: int, *, keep: int = -1, limit: int = 50) -> Bite:
+        """Remove jobs that died before `before_ms`, or beyond the newest `keep` (-1: any number). Redis: lua/sweep_dead.lua."""
+        dropped, more = await self._run("sweep_dead", queue, before_ms, limit, keep)
         return Bite(int(dropped), bool(more))
 
     async def sweep_rest(self, queue: str, gone_ms: int, silent_ms: int, *, limit: int = 50, cursor: str = "0") -> Rest:

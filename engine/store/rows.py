@@ -205,7 +205,8 @@ class ConsumerRow:
 
 @dataclass(frozen=True, slots=True)
 class QueueEvent:
-    """Something happened in a queue: died, retried, stalled, cancelled, removed, requeued, paused, resumed or completed."""
+    """Something happened in a queue: died, retried, stalled, cancelled, removed, dropped, requeued, paused, resumed or
+    completed."""
 
     queue: str
     kind: str

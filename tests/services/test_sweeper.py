@@ -46,6 +46,15 @@ async def test_dead_jobs_are_kept_seven_days_and_not_a_pass_longer(store: RedisS
     assert (await store.counts(queue)).removed == 3
 
 
+async def test_the_dead_go_by_number_too_where_one_is_declared(store: RedisStore, queue: str) -> None:
+    ids = await enqueue(store, queue, 4)
+    hand = Hand(store, queue)
+    await hand.bury(*await hand.claim(4))
+    assert (await sweeper(store, queue).run_once()).dead == 0
+    assert (await sweeper(store, queue, keep_dead=3).run_once()).dead == 1
+    assert await states(store, queue, ids) == ["-"] + ["dead"] * 3
+
+
 async def test_completed_jobs_go_by_number(store: RedisStore, queue: str) -> None:
     ids = await finish(store, queue, 12)
     assert (await sweeper(store, queue, keep_completed=5).run_once()).finished == 7

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from engine.declared import Limit, WhenFull
 from engine.errors import StoreRefused
+from engine.store.claim import Claim
 from engine.store.producing import Enqueued, Entry
 from engine.store.redis_store import RedisStore
 from tests.support.factory import (
@@ -275,3 +278,52 @@ async def test_a_foreign_type_stops_a_full_queues_call_before_its_first_write(st
     counts = await store.counts(queue)
     assert (counts.enqueued, counts.kept, counts.difference) == (3, 3, 0)
     assert refused(await store.enqueue(queue, "p", 1, [PLAIN] * 2, Limit(3, DROP))) == [False, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_in_a_full_queue_no_job_is_in_two_places_and_every_line_is_whole(
+    store: RedisStore, queue: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    limit = Limit(8, DROP if seed % 2 else "refuse")
+    hand = Hand(store, queue)
+    held: list[Claim] = []
+    ids: list[str] = []
+    for number in range(1, 81):
+        match chance.choice(["enqueue"] * 4 + ["claim", "claim", "settle", "settle", "promote", "cancel", "requeue"]):
+            case "enqueue":
+                before = await store.counts(queue)
+                entries = [
+                    Entry(
+                        body(),
+                        priority=chance.choice([1, 5, 9]),
+                        ordering_key=chance.choice(["", "a", "b"]),
+                        delay_ms=chance.choice([0, 0, 0, 1, HOUR]),
+                    )
+                    for _ in range(chance.randint(1, 5))
+                ]
+                answers = await store.enqueue(queue, "p", number, entries, limit)
+                assert await store.enqueue(queue, "p", number, entries, limit) == answers
+                ids += [one.id for one in answers if one.id]
+                assert (await store.counts(queue)).kept <= max(limit.most, before.kept)
+            case "claim":
+                held += await hand.claim(chance.randint(1, 3))
+            case "settle" if held:
+                one = held.pop(chance.randrange(len(held)))
+                ways: list[Callable[[Claim], Awaitable[list[str]]]] = [
+                    hand.complete,
+                    hand.release,
+                    hand.bury,
+                    hand.retry,
+                    hand.snooze,
+                ]
+                assert await chance.choice(ways)(one) == []
+            case "promote":
+                await store.promote(queue)
+            case "cancel" if ids:
+                await store.cancel(queue, chance.choice(ids), "why")
+            case "requeue" if ids:
+                await store.requeue(queue, chance.sample(ids, min(3, len(ids))))
+        assert (await store.counts(queue)).difference == 0
+        assert all(len(found) == 1 for found in (await whereabouts(store, queue)).values())
+        await lines(store, queue)

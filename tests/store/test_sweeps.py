@@ -93,6 +93,18 @@ async def test_a_bite_of_the_dead_is_bounded(store: RedisStore, queue: str) -> N
     assert [(b.dropped, b.is_more) for b in bites] == [(2, True), (2, True), (1, False)]
 
 
+async def test_of_too_many_dead_the_oldest_go(store: RedisStore, queue: str) -> None:
+    ids = await enqueue(store, queue, 7)
+    hand = Hand(store, queue)
+    for claim in await hand.claim(7):
+        await hand.bury(claim)
+    bites = [await store.sweep_dead(queue, 1, keep=2, limit=3) for _ in range(3)]
+    assert [(b.dropped, b.is_more) for b in bites] == [(3, True), (2, False), (0, False)]
+    assert await states(store, queue, ids) == ["-"] * 5 + ["dead"] * 2
+    assert (await store.counts(queue)).removed == 5
+    assert (await store.sweep_dead(queue, 1, keep=0)).dropped == 2
+
+
 async def test_a_silent_worker_is_forgotten_but_not_while_it_holds_something(store: RedisStore, queue: str) -> None:
     now = Now()
     timed = at_time(store, now)

@@ -62,6 +62,7 @@ FINE_FOR_A_QUEUE: dict[str, set[str]] = {
     "stall_limit": {"0"},
     "keep_completed": {"0"},
     "keep_completed_for": {"0", *DURATION},
+    "keep_dead": {"0", "None"},
     "keep_dead_for": {"0", *DURATION},
     "keep_results_for": {"0", *DURATION},
     "dedup_window": DURATION,

@@ -59,6 +59,7 @@ class SmtpMailer(Mailer):
         ({"timeout": 0}, "timeout"),
         ({"stall_limit": -1}, "stall_limit"),
         ({"keep_completed": -1}, "keep_completed"),
+        ({"keep_dead": -1}, "keep_dead"),
         ({"max_payload": 0}, "max_payload"),
         ({"limit": Limit(-1)}, "max_waiting"),
         ({"limit": Limit(1, "drop")}, "when_full"),  # type: ignore[arg-type]  # that is what is refused

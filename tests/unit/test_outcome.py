@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine.outcome
-from engine import ConfigError, Discard, Exponential, Fixed, PauseQueue, RateLimited, Retry, Snooze
+from engine import ConfigError, Discard, Exponential, Fixed, PauseQueue, ProducerFull, QueueFull, RateLimited, Retry, Snooze
 from engine.backoff import MAX_DELAY, Backoff
 from engine.errors import AttemptTimeout
 from engine.outcome import (
+    STORE_TROUBLE_MS,
     Asked,
     Bury,
     Cancel,
@@ -212,3 +213,8 @@ def test_a_rate_limit_of_an_unknown_scope_is_refused(scope: Any) -> None:
 
 def test_the_examples_in_its_docstrings_are_true() -> None:
     assert doctest.testmod(engine.outcome).failed == 0
+
+
+def test_a_handler_that_meets_a_full_queue_waits_and_keeps_its_attempt() -> None:
+    for full in (QueueFull("full", queue="q", limit=1, waiting=1), ProducerFull("full", queue="q", waiting=1)):
+        assert decide(3, PLAIN, Raised(full), 0.0) == Wait(STORE_TROUBLE_MS, "full")

@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
--- sweep_dead: remove dead jobs that died before a time.
+-- sweep_dead: remove dead jobs that died before a time, or are too many.
 -- KEYS[1]  prefix    keys.prefix(queue)
--- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  before this ms    ARGV[4]  most jobs
+-- ARGV[1]  gap       ARGV[2]  now_ms    ARGV[3]  before this ms    ARGV[4]  most jobs    ARGV[5]  keep at most so many (-1: any number)
 -- Returns  {removed, '1' when there may be more}
 -- Atomic   per bite
 -- Used by  RedisStore.sweep_dead
 --@use base
-local limit = tonumber(ARGV[4])
+local limit, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- an end of `(ms` would take that ms in too, all but its last sequence number
 local entries = call('XRANGE', P .. 'dead', '-', fmt(math.max(tonumber(ARGV[3]) - 1, 0)), 'COUNT', limit)
+local over = keep < 0 and 0 or call('XLEN', P .. 'dead') - keep
+if over > #entries then entries = call('XRANGE', P .. 'dead', '-', '+', 'COUNT', math.min(over, limit)) end
 local ids = {}
 for i, x in ipairs(entries) do
   ids[i] = x[1]
