@@ -9,7 +9,7 @@ import pytest
 
 from engine import Clock, Engine, StoreUnreachable
 from engine.events import Events, JobsPromoted
-from engine.services.promoter import LONGEST_WAIT, MARGIN, Promoter
+from engine.services.promoter import APART, LONGEST_WAIT, MARGIN, Promoter
 from engine.store.redis_store import RedisStore
 from engine.store.work import Promoted
 from engine.worker import Worker
@@ -168,3 +168,18 @@ async def test_a_delayed_job_is_promoted_on_time_although_every_slot_is_busy_and
             release.set()
             worker.stop()
             await work
+
+
+async def test_rings_of_a_busy_pool_make_it_look_a_moment_apart_and_nothing_due_wait(
+    store: RedisStore, queue: str, fake: FakeClock
+) -> None:
+    service = promoter(store, queue, fake)
+    service.look()
+    assert service.next_wait() == 0.0  # it has not looked for long
+    await service.run_once()
+    service.look()
+    assert service.next_wait() == pytest.approx(APART)
+    service.hear(5, 0)
+    assert service.next_wait() == pytest.approx(0.005 + MARGIN)
+    service.look()
+    assert service.next_wait() == pytest.approx(0.005 + MARGIN), "a ring put off what is due sooner"
