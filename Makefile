@@ -11,10 +11,10 @@ SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis bench losses chaos ci clean
+.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis interleavings bench losses chaos ci clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/run.stamp: pyproject.toml ops/make_venv.py
 	@$(PYTHON) ops/make_venv.py .venv
@@ -53,6 +53,9 @@ test-fast: setup-dev ## the suite without real time and real processes
 
 test-redis: setup-dev ## the store's part of the suite on Debian's Redis
 	@$(BIN)/pytest $(SPREAD) --server redis tests/store tests/services tests/system/promises
+
+interleavings: setup-dev ## every order of the large races too: many minutes
+	@$(BIN)/pytest $(SPREAD) --all-interleavings tests/store/test_interleavings.py
 
 test-all: test ## the same as test
 

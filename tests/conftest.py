@@ -7,6 +7,7 @@ fails in CI (`CI=true`): a suite that tests nothing must not be green there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from engine.embedded import EmbeddedServer
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
 from tests.support.laws import assert_conserved, assert_sound
+from tests.support.planted import BY_NAME, planted
 from tests.support.running import eventually
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,6 +34,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", choices=("valkey", "redis"), default="valkey", help="which server the suite runs on")
+    parser.addoption("--all-interleavings", action="store_true", help="go through the large set-ups too (many minutes)")
+    parser.addoption("--planted", choices=sorted(BY_NAME), help="with this bug in the engine: the suite must turn red")
 
 
 def missing(reason: str) -> None:
@@ -39,6 +43,14 @@ def missing(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plant(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The bug that `--planted` asks for, in this process and not in those it starts."""
+    name = request.config.getoption("--planted")
+    with planted(name) if name else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")
