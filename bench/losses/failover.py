@@ -19,6 +19,8 @@ GAP_SECONDS = DOWN_AFTER_MS / 1000 + 3
 """Most seconds without an acknowledgement after kill -9."""
 FROZEN_GAP_SECONDS = 10.0
 """And when the primary is frozen: calls under way must first give it up (ENGINE_SOCKET_TIMEOUT, 5 s)."""
+CALL_SECONDS = 5.5
+"""Most seconds of a producer's call: its limit (ENGINE_ENQUEUE_TIMEOUT, 5 s), and half a second for a busy machine."""
 IDLE_SECONDS = 10.0
 """Most seconds until workers claim again, by themselves."""
 TEXT = f"""
@@ -128,7 +130,7 @@ def row(name: str, cost: Toll, most_seconds: float | None, gap_seconds: float | 
         Figure("lost", cost.lost, at_most=0 if most_seconds == 0 else None),
         Figure("seconds of them", cost.lost_seconds, "s", at_most=most_seconds),
         Figure("without success", cost.silence_seconds, "s", at_most=gap_seconds),
-        Figure("longest call", cost.longest_call_seconds, "s"),
+        Figure("longest call", cost.longest_call_seconds, "s", at_most=CALL_SECONDS),
         cost.unknown,
         Figure("never told", cost.untold, at_most=0),
         cost.refused,
