@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .clock import Clock
 from .declared import NO_LIMIT, Limit
-from .errors import EngineClosed, EnqueueUnknown, ProducerFull, StoreError, StoreUnanswered
+from .errors import EngineClosed, EnqueueUnknown, ProducerFull, StoreError, StoreUnanswered, StoreUnreachable
 from .events import DataLoss, Events
 from .store.patience import is_rare
 from .store.producing import Enqueued, Entry
@@ -189,11 +189,15 @@ class Producer:
                 may_be_in = True  # the others go on with the very same call
                 start = _tell(batch[told : told + late], error, start)
                 told += late
+                sentence = f"enqueue on {lane.queue!r} was not sent within {self._timeout:g} s: the call before it got no answer"
+                self._tell_late(lane, by_mono + TOGETHER, StoreUnreachable(sentence))
             except Exception as error:  # noqa: BLE001 - each waiting caller gets it; this coroutine has no caller of its own
-                lasts = not isinstance(error, StoreError) or not is_passing(error) or is_rare(error)
-                last = len(batch) if lasts else told + late
-                _tell(batch[told:last], error, start)
-                self._wait_on(lane, batch[last:])  # none of it happened
+                if not isinstance(error, StoreError) or not is_passing(error) or is_rare(error):
+                    _tell(batch[told:], error, start)
+                    return
+                _tell(batch[told : told + late], error, start)
+                self._wait_on(lane, batch[told + late :])  # none of it happened
+                self._tell_late(lane, by_mono + TOGETHER, error)
                 return
             else:
                 for one in batch:
@@ -201,6 +205,15 @@ class Producer:
                     if not one.answer.done():
                         one.answer.set_result(mine)
                 return
+
+    def _tell_late(self, lane: _Lane, by_mono: float, error: StoreError) -> None:
+        """Those whose turn has not come by then hear it now: one by one, many would hear it long after their time."""
+        late: list[_Waiting] = []
+        while lane.waiting and lane.waiting[0].deadline_mono <= by_mono:
+            late.append(lane.waiting.popleft())
+        self._pending -= sum(len(one.entries) for one in late)
+        self._pending_bytes -= sum(one.size for one in late)
+        _tell(late, error, 0)
 
     def _wait_on(self, lane: _Lane, callers: Sequence[_Waiting]) -> None:
         """These go with the next call after all."""

@@ -12,7 +12,8 @@ from .store.patience import FIRST_PAUSE, pause
 from .store.producing import settled_key
 from .store.redis_store import RedisStore
 
-BLOCK_SECONDS = 5.0
+BLOCK_SECONDS, MARGIN = 5.0, 2.0
+"""Longest wait in one call, and seconds more until the connection counts as dead, or the server's clock as set back."""
 KEPT_ENDS = 1_000
 """Ends that the server keeps for who reads late (lua/parts/endings.lua). Who gets so many at once may have missed some."""
 MOST_WAITING = 100_000
@@ -94,7 +95,7 @@ class Results:
             while any(self._waiting.get(queue, {}).values()):
                 try:
                     reply = await wire.call(
-                        "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + 2
+                        "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, seen, timeout=BLOCK_SECONDS + MARGIN
                     )
                 except StoreError as error:
                     may_have_missed = True  # another server may answer next, or this one without its last second

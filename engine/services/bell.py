@@ -20,9 +20,9 @@ from ..store.redis_store import RedisStore
 from .base import Service
 from .outage import Outage
 
-BLOCK_SECONDS = 5.0
-"""Longest wait in one call. The client's own deadline is a little longer, so a dead connection can't hang the pools, nor can a
-server whose clock was set back."""
+BLOCK_SECONDS, MARGIN = 5.0, 2.0
+"""Longest wait in one call, and seconds more until the client takes the connection for dead, or the server's clock for set
+back: then its BLOCK may not end for as long (seen: 15 s and more)."""
 
 
 class Bell(Service):
@@ -64,10 +64,8 @@ class Bell(Service):
             if not self._seen:
                 await self.begin()
                 self._look_everywhere()  # what was rung before this beginning is not heard
-            keys = list(self._seen)
-            reply = await self._wire.call(
-                "XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *keys, *self._seen.values(), timeout=BLOCK_SECONDS + 2
-            )
+            read = ("XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *self._seen, *self._seen.values())
+            reply = await self._wire.call(*read, timeout=BLOCK_SECONDS + MARGIN)
         except StoreError as error:
             if self._stopping:
                 return 0  # `close` has cut the read off

@@ -18,7 +18,7 @@ from ..config import redact_url
 from ..errors import EngineClosed, StoreDenied, StoreError, StoreFull, StoreUnanswered, StoreUnreachable
 from .address import Address
 from .door import Door
-from .patience import pause
+from .patience import FIRST_PAUSE, is_rare, pause
 from .translate import is_passing
 from .wire import SENT, Wire
 
@@ -190,8 +190,13 @@ class Link:
                 tries.last = error
                 tries.unanswered = tries.unanswered or isinstance(error, StoreUnanswered)
                 wait = pause(tries.count, error, self._clock.random())
-                worth = is_passing(error) or (deadline_mono is None and isinstance(error, StoreDenied))
-                if not worth or (deadline_mono is not None and self._clock.mono() + wait >= deadline_mono):
+                if deadline_mono is None:
+                    worth = is_passing(error) or isinstance(error, StoreDenied)
+                else:  # who has little time left asks sooner: a server that is back in time is not missed
+                    left = deadline_mono - self._clock.mono()
+                    worth = is_passing(error) and not is_rare(error) and left > 2 * FIRST_PAUSE
+                    wait = min(wait, left / 2)
+                if not worth:
                     raise
                 if on_trouble is not None:
                     on_trouble(error)

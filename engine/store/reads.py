@@ -150,7 +150,7 @@ class ReadVerbs(PageVerbs, ServerVerbs):
         if block_ms > 0:
             wire = self.link.new_wire(queue)
             try:
-                reply = await wire.call(*command, timeout=block_ms / 1000 + 5.0)
+                reply = await wire.call(*command, timeout=block_ms / 1000 + self.link.timeout)
             finally:
                 await wire.drop()
         else:

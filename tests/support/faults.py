@@ -64,6 +64,8 @@ class Proxy:
         self._passing = asyncio.Event()
         self._passing.set()
         self._links: set[asyncio.Task[None]] = set()
+        self.came = 0
+        """Connections so far."""
         self._server: asyncio.Server | None = None
         self._keep: Matches | None = None
         self.kept: list[bytes] = []
@@ -128,6 +130,7 @@ class Proxy:
         await asyncio.gather(*links, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
         link = asyncio.ensure_future(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)

@@ -104,7 +104,24 @@ def cluster(directory: Path) -> Iterator[str]:
         eventually(lambda: all(is_joined(raw_info(node)) for node in nodes), "the cluster came together", timeout=20)
         for node in nodes:
             node.close()
-        yield f"redis+cluster://127.0.0.1:{ports[0]}"
+        yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+
+
+def move_slot(url: str, slot: int) -> None:
+    """Move a slot of the cluster, which has keys, to another node; key by key, while clients go on asking for it."""
+    ports = [int(host.partition(":")[2]) for host in url.rpartition("//")[2].split(",")]
+    nodes: list[Any] = [redis.Redis(port=port, decode_responses=True) for port in ports]
+    names = [node.execute_command("CLUSTER", "MYID") for node in nodes]
+    old = next(n for n, node in enumerate(nodes) if node.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot))
+    new = (old + 1) % len(nodes)
+    nodes[new].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[old])
+    nodes[old].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[new])
+    while keys := nodes[old].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+        nodes[old].execute_command("MIGRATE", "127.0.0.1", ports[new], "", 0, 5000, "KEYS", *keys)
+    for at in (new, old, 3 - new - old):
+        nodes[at].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[new])
+    for node in nodes:
+        node.close()
 
 
 def is_joined(info: bytes) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from redis.crc import key_slot
 
-from engine import Engine, Job, Settings
+from engine import Clock, Engine, Job, Settings
+from engine.keys import prefix
+from engine.store.link import Link
 from tests.support.laws import assert_conserved
-from tests.support.running import running
-from tests.support.servers import cluster, redis_binary, sentinel_set
+from tests.support.running import running, until
+from tests.support.servers import cluster, free_ports, move_slot, redis_binary, sentinel_set, server
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,3 +58,52 @@ async def test_sentinel_names_the_primary(tmp_path: Path) -> None:
 async def test_queues_of_one_worker_may_live_on_several_nodes_of_a_cluster(tmp_path: Path) -> None:
     with cluster(tmp_path) as url:
         await run_some(Engine(settings=Settings(redis_url=url)), 4)
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """A port where somebody listens and never says anything, as a machine that has just died."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield listening.getsockname()[1]
+
+
+async def test_a_dead_sentinel_at_the_head_of_the_address_costs_its_share_of_the_time_once(tmp_path: Path) -> None:
+    """The machine that died may have been the primary's, and the first of the address: nobody came any further before."""
+    (other,) = free_ports(1)
+    with sentinel_set(tmp_path) as url, silent() as dead, server(tmp_path / "other", other, config="", sentinel=True):
+        hosts = f"127.0.0.1:{dead},127.0.0.1:{other},"  # one is silent, one knows nothing of the service
+        link = Link(url.replace("://", f"://{hosts}"), clock=Clock(), connect_timeout=4.0)
+        began = link._clock.mono()
+        assert await link.call("PING") in (b"PONG", "PONG")
+        first = link._clock.mono() - began
+        assert 1.0 <= first <= 3.0  # a quarter of the time, for each of three and the primary
+        wire, began = link.new_wire(), link._clock.mono()
+        await wire.call("PING")
+        assert link._clock.mono() - began < 1.0
+        await wire.drop()
+        await link.close()
+
+
+async def test_a_queue_whose_slot_moves_to_another_node_waits_for_it_and_goes_on_there(tmp_path: Path) -> None:
+    """The legacy way, key by key: meanwhile each node says that the other has it (ASK, MOVED), and no script runs half."""
+    ran: list[int] = []
+    with cluster(tmp_path) as url:
+        engine = Engine(settings=Settings(redis_url=url))
+
+        @engine.queue("moving").handler("do")
+        async def do(n: int) -> None:
+            ran.append(n)
+
+        slot = key_slot(prefix("moving").encode())
+        async with engine, running(engine):
+            await do.enqueue_many(range(20))
+            await until(lambda: engine.client.counts("moving"), lambda counts: counts.completed == 20)
+            await do.enqueue_many(range(20, 40), delay=0.3)  # they are due while it moves
+            await asyncio.to_thread(move_slot, url, slot)
+            await do.enqueue_many(range(40, 60))
+            await until(lambda: engine.client.counts("moving"), lambda counts: counts.completed == 60, timeout=15)
+        assert sorted(ran) == list(range(60))
+        async with engine:
+            await assert_conserved(engine.connection.store, "moving")

@@ -1,0 +1,185 @@
+"""Producers fail fast: whatever the server does, every caller hears in its own time what is known of its jobs, and none is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from engine import Clock, Engine, EnqueueUnknown, Handle, Settings, StoreUnreachable
+from engine.options import EnqueueOptions
+from engine.producer import TOGETHER, Producer
+from engine.store.producing import Enqueued, Entry
+from engine.store.redis_store import RedisStore
+from tests.support.factory import body, lone_store
+from tests.support.faults import Proxy, calls
+from tests.support.running import until
+from tests.system.promises.servers import OwnServer
+
+ONE = [Entry(body())]
+LIMIT = 1.0
+"""Seconds that an enqueue may take here."""
+SLACK = 1.8
+"""Seconds that a busy machine may add."""
+
+
+@pytest.fixture
+async def proxy(server_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(server_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(proxy: Proxy) -> AsyncIterator[RedisStore]:
+    """A store behind the proxy, whose connections outlast the limit: the enqueue's own ends the wait."""
+    async with lone_store(proxy.url) as store:
+        yield store
+
+
+@pytest.fixture
+def own_server(server_kind: str) -> Iterator[OwnServer]:
+    with OwnServer(server_kind) as server:
+        yield server
+
+
+class Caller:
+    """One that enqueues; what it hears, and when."""
+
+    def __init__(self, producer: Producer, queue: str, jobs: int = 1) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._task = asyncio.ensure_future(self._add(producer, queue, jobs))
+        self.took = 0.0
+
+    async def _add(self, producer: Producer, queue: str, jobs: int) -> list[Enqueued] | Exception:
+        try:
+            return await producer.add(queue, ONE * jobs)
+        except Exception as error:
+            return error
+        finally:
+            self.took = self._loop.time() - self._began
+
+    async def heard(self) -> list[Enqueued] | Exception:
+        return await self._task
+
+
+def producer(store: RedisStore) -> Producer:
+    return Producer(store, name="p", clock=Clock(), timeout=LIMIT)
+
+
+async def test_of_a_server_that_is_not_there_every_waiting_caller_hears_in_its_own_time(queue: str) -> None:
+    """They go one call after another: before, the last of many heard after as many limits as there were calls."""
+    async with lone_store("unix:///nowhere/redis.sock") as nowhere:
+        one = producer(nowhere)
+        callers = [Caller(one, queue, 1 + n % 60) for n in range(300)]
+        for caller in callers:
+            error = await caller.heard()
+            assert isinstance(error, StoreUnreachable)
+            assert "No such file" in str(error)
+        assert max(caller.took for caller in callers) <= LIMIT + SLACK
+        await one.close()
+
+
+async def test_of_a_server_that_lets_nobody_in_they_hear_that_nothing_was_sent(proxy: Proxy, far: RedisStore, queue: str) -> None:
+    proxy.swallow()
+    one = producer(far)
+    callers = [Caller(one, queue) for _ in range(300)]
+    for caller in callers:
+        assert isinstance(await caller.heard(), StoreUnreachable)
+        assert caller.took <= LIMIT + SLACK
+    await one.close()
+    proxy.heal()
+
+
+async def test_only_who_was_sent_for_hears_that_it_may_have_happened(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    """The call under way gets no answer; those behind it were not sent, and adding them again is safe."""
+    one = producer(far)
+    await one.add(queue, ONE)
+    proxy.swallow()
+    callers = [Caller(one, queue) for _ in range(300)]
+    first, *others = [await caller.heard() for caller in callers]
+    assert max(caller.took for caller in callers) <= LIMIT + SLACK
+    assert isinstance(first, EnqueueUnknown)
+    assert {type(other) for other in others} == {StoreUnreachable}
+    proxy.heal()
+    again: Any = await first.repeat()
+    assert len(again) == 1
+    for _ in others[:5]:
+        await one.add(queue, ONE)
+    assert (await store.counts(queue)).enqueued == 1 + 1 + 5
+    await one.close()
+
+
+async def test_callers_of_one_call_hear_each_by_its_own_deadline_and_who_has_time_left_gets_its_answer(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    """No answer comes for longer than the oldest caller waits, and for less than the others do."""
+    one = producer(far)
+    await one.add(queue, ONE)
+    cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+    sent = Caller(one, queue)  # goes at once, alone
+    await asyncio.sleep(0.3)  # so much older than the next
+    old = [Caller(one, queue, 2) for _ in range(3)]  # together with the younger ones, once the first has given up
+    await asyncio.sleep(0.4)
+    young = [Caller(one, queue, 3) for _ in range(3)]
+    for caller in (sent, *old):
+        assert isinstance(await caller.heard(), EnqueueUnknown)
+        assert LIMIT - TOGETHER <= caller.took <= LIMIT + SLACK
+    cut.times = 0
+    answers = [await caller.heard() for caller in young]
+    assert [len(answer) for answer in answers if isinstance(answer, list)] == [3, 3, 3]
+    told = [await caller.heard() for caller in (sent, *old)]
+    found: list[Any] = [await error.repeat() for error in told if isinstance(error, EnqueueUnknown)]
+    assert [len(mine) for mine in found] == [1, 2, 2, 2]
+    ids = {job.id for mine in (*found, *answers) for job in mine}
+    assert len(ids) == (await store.counts(queue)).enqueued - 1 == 16
+    await one.close()
+
+
+async def test_jobs_of_callers_that_gave_up_before_they_were_sent_are_not_sent(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    one = producer(far)
+    await one.add(queue, ONE)
+    proxy.swallow()
+    sent, behind = Caller(one, queue), [Caller(one, queue) for _ in range(4)]
+    await asyncio.sleep(0)
+    for caller in behind[:2]:
+        caller._task.cancel()
+    proxy.heal()
+    assert len(await sent.heard()) == len(await behind[2].heard()) == len(await behind[3].heard()) == 1  # type: ignore[arg-type]  # not errors
+    assert (await store.counts(queue)).enqueued == 1 + 3
+    await one.close()
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_a_bulk_enqueue_fails_within_one_limit_and_says_how_many_are_in(own_server: OwnServer, how: str) -> None:
+    engine = Engine(settings=Settings(redis_url=own_server.url, enqueue_timeout=LIMIT))
+    queue = engine.queue("bulk")
+    loop = asyncio.get_running_loop()
+    struck = 0.0
+
+    def strike(done: int) -> None:
+        nonlocal struck
+        if done == 500:
+            (own_server.freeze if how == "frozen" else own_server.kill)()
+            struck = loop.time()
+
+    async with engine:
+        with pytest.raises((EnqueueUnknown, StoreUnreachable)) as caught:
+            await engine.enqueuing.enqueue_many("bulk", "do", [{"n": n} for n in range(2000)], EnqueueOptions(), strike)
+        assert loop.time() - struck <= LIMIT + SLACK
+        assert vars(caught.value)["done"] == 500
+        await asyncio.to_thread(own_server.thaw if how == "frozen" else own_server.start)
+        if isinstance(caught.value, EnqueueUnknown):
+            handles = await caught.value.repeat()
+            assert isinstance(handles, list)
+            assert len({handle.id for handle in handles if isinstance(handle, Handle)}) == len(handles) == 600
+        more = [{"n": n} for n in range(600 if isinstance(caught.value, EnqueueUnknown) else 500, 2000)]
+        await queue.enqueue_many("do", more)
+        counts = await until(lambda: engine.client.counts("bulk"), lambda counts: counts.waiting > 0)
+        assert counts.enqueued == counts.waiting == 2000
