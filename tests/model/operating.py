@@ -86,7 +86,7 @@ class Operating(Base):
     def pass_time(self, ms: int) -> None:
         """The server's clock goes on, or is set back; not to where a dedup window that has ended was open, for either answer is
         right there."""
-        reopened = any(self.now.ms + ms < until_ms <= self.now.ms for _, until_ms in self.model.dedup.values())
+        reopened = any(self.now.ms + ms < end_ms <= self.now.ms for end_ms in self.model.window_ends)
         self.now.forward(ms if not reopened else 0)
 
     @precondition(Base.has_jobs)

@@ -250,7 +250,7 @@ async def test_a_server_that_loads_its_data_for_long_is_waited_for(server_kind: 
             admin.fill(20_000)
             server.kill()
             app.gate.set()
-            server.launch("--key-load-delay", "20")  # us a command, and it looks at its clients each 1,024 commands
+            server.launch("--key-load-delay", "100")  # us a command, and it looks at its clients each 1,024 commands
             await until(lambda: asyncio.to_thread(server.is_loading), bool)
             with pytest.raises((StoreRefused, EnqueueUnknown), match=r"still loading its data|may have happened"):
                 await app.do.enqueue(1)  # unknown when its last try was under way: it answers slowly now

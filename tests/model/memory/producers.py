@@ -31,6 +31,8 @@ class ProducersModel(JobsModel):
         super().__init__(now)
         self.dedup: dict[str, tuple[str, int]] = {}
         """Key -> the first job's id, and the end of its window."""
+        self.window_ends: set[int] = set()
+        """Of all windows there ever were."""
         self.producers: dict[str, Call] = {}
 
     def enqueue(
@@ -104,6 +106,7 @@ class ProducersModel(JobsModel):
         self.last_id = id_order(job_id)
         if entry.dedup_key:
             self.dedup[entry.dedup_key] = (job_id, self.now.ms + entry.dedup_window_ms)
+            self.window_ends.add(self.now.ms + entry.dedup_window_ms)
         job = ModelJob(job_id, entry.priority, entry.ordering_key, entry.body)
         self.jobs[job.id] = job
         self.counters["enqueued"] += 1
