@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,18 @@ class Connection:
         assert self._store is not None, "Connection.open comes first"
         return self._store
 
-    def new_store(self, most_seconds: float | None = None) -> RedisStore:
-        """Another store to the same server, for a thread with a loop of its own; the caller closes it. Its time limits are those
-        of the settings, `most_seconds` at most."""
+    def new_store(self, most_seconds: float = math.inf) -> RedisStore:
+        """Another store to the same server, for a thread with a loop of its own; the caller closes it. An answer may take as long
+        as the settings say, `most_seconds` at most."""
         assert self._url is not None, "Connection.open comes first"
         settings = self._settings
-        wait, connect = settings.socket_timeout, settings.connect_timeout
-        if most_seconds is not None:
-            wait, connect = min(wait, most_seconds), min(connect, most_seconds)
-        link = Link(self._url, clock=self._clock, timeout=wait, connect_timeout=connect, tls=_tls(settings))
+        link = Link(
+            self._url,
+            clock=self._clock,
+            timeout=min(settings.socket_timeout, most_seconds),
+            connect_timeout=settings.connect_timeout,
+            tls=_tls(settings),
+        )
         return RedisStore(link, self._clock)
 
     async def revive(self) -> None:

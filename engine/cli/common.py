@@ -71,10 +71,12 @@ _CODES: tuple[tuple[type[EngineError], ExitCode], ...] = (
     (EngineError, ExitCode.FAILURE),
 )
 
+_NOT_YET = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN", "MAXCLIENTS")
+
 
 def code_of(error: EngineError) -> ExitCode:
     """The exit code that an error ends a command with."""
-    if isinstance(error, StoreRefused) and error.code in ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN"):
+    if isinstance(error, StoreRefused) and error.code in _NOT_YET:
         return ExitCode.UNREACHABLE  # it is there, but not for us, not yet
     return next(code for kind, code in _CODES if isinstance(error, kind))
 

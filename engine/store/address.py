@@ -27,9 +27,7 @@ LAST_WORDS = 0.005
 async def _greet(connection: Any) -> None:
     """The greeting, as redis-py has it. A server that says no and hangs up before we have written (most clients, protected mode)
     is heard all the same: redis-py, and asyncio below it, would only tell that the connection was lost."""
-    ear = socket.socket(fileno=os.dup(connection._writer.get_extra_info("socket").fileno()))
-    ear.setblocking(False)
-    reader = connection._reader
+    reader, ear = connection._reader, _second_ear(connection._writer)
     try:
         await connection.on_connect()
     except ConnectionError as error:
@@ -39,17 +37,28 @@ async def _greet(connection: Any) -> None:
                 raise ResponseError(said[1:].partition(b"\r")[0].decode(errors="replace")) from None
         raise
     finally:
-        ear.close()
+        if ear is not None:
+            ear.close()
 
 
-async def _last_words(reader: asyncio.StreamReader, ear: socket.socket) -> bytes:
+def _second_ear(writer: asyncio.StreamWriter) -> socket.socket | None:
+    """The socket once more: asyncio closes its own when a write fails, with all that could still be read."""
+    try:
+        ear = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+    except OSError:  # Windows can't: there the lost connection is all that is told
+        return None
+    ear.setblocking(False)
+    return ear
+
+
+async def _last_words(reader: asyncio.StreamReader, ear: socket.socket | None) -> bytes:
     """What had been read when the connection was lost, or still lies in the socket."""
     with contextlib.suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LAST_WORDS):
             if said := await reader.readline():
                 return said
     with contextlib.suppress(OSError):
-        return ear.recv(1024)
+        return b"" if ear is None else ear.recv(1024)
     return b""
 
 

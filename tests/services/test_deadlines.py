@@ -198,10 +198,11 @@ def test_a_renewal_waits_for_a_third_of_the_shortest_lease_at_most(leases_ms: tu
 
 
 @pytest.mark.parametrize(("socket_timeout", "limit"), [(5.0, 2.0), (0.5, 0.5)])
-def test_the_keepers_limits_are_the_settings_or_shorter(socket_timeout: float, limit: float) -> None:
+def test_the_keepers_limit_is_that_of_the_settings_or_shorter(socket_timeout: float, limit: float) -> None:
     settings = Settings(redis_url="unix:///nowhere", socket_timeout=socket_timeout, connect_timeout=30.0)
     link = Connection(settings, clock=Clock()).new_store(2.0).link
-    assert (link.timeout, link._connect_timeout) == (limit, 2.0)
+    assert link.timeout == limit
+    assert link._connect_timeout == 30.0  # a greeting is several round trips: cut short it would never be through
 
 
 async def test_a_renewal_that_hangs_neither_stops_the_look_at_the_loop_nor_the_end(store: RedisStore, queue: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -69,16 +70,26 @@ def producer(store: RedisStore) -> Producer:
     return Producer(store, name="p", clock=Clock(), timeout=LIMIT)
 
 
-async def test_of_a_server_that_is_not_there_every_waiting_caller_hears_in_its_own_time(queue: str) -> None:
+async def test_of_a_server_that_is_not_there_every_waiting_caller_hears_in_its_own_time(
+    queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They go one call after another: before, the last of many heard after as many limits as there were calls."""
     async with lone_store("unix:///nowhere/redis.sock") as nowhere:
         one = producer(nowhere)
+        real, tried = nowhere.link.patient, itertools.count()
+
+        def counting(*args: Any, **how: Any) -> Any:
+            next(tried)
+            return real(*args, **how)
+
+        monkeypatch.setattr(nowhere.link, "patient", counting)
         callers = [Caller(one, queue, 1 + n % 60) for n in range(300)]
         for caller in callers:
             error = await caller.heard()
             assert isinstance(error, StoreUnreachable)
             assert "No such file" in str(error)
         assert max(caller.took for caller in callers) <= LIMIT + SLACK
+        assert next(tried) <= 3, "not one for each of a hundred calls, when all know already"
         await one.close()
 
 

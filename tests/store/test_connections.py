@@ -103,6 +103,19 @@ async def test_a_greeting_is_made_once(proxy: Proxy) -> None:
     assert len(proxy.kept) == 1
 
 
+async def test_where_a_socket_cannot_be_had_twice_a_greeting_is_made_all_the_same(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows: only the last words of a server that hangs up are not heard there."""
+
+    def refuse(handle: int) -> int:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr("engine.store.address.os.dup", refuse)
+    async with lone_store(proxy.url) as far:
+        await far.link.call("PING")
+
+
 # --- cancelled at random ---------------------------------------------------------------------------------------------
 
 FUZZ = 2.0

@@ -22,6 +22,8 @@ from engine.errors import BadInput, BadTime, EngineError
         (errors.StoreDenied("x"), ExitCode.BAD_CONFIG),
         (errors.StoreFull("x"), ExitCode.REFUSED),
         (errors.StoreRefused("x", code="LOADING"), ExitCode.UNREACHABLE),
+        (errors.StoreRefused("x", code="MAXCLIENTS"), ExitCode.UNREACHABLE),
+        (errors.StoreRefused("x", code="MISCONF"), ExitCode.REFUSED),
         (errors.JobNotFound("x"), ExitCode.NOT_FOUND),
         (errors.UnknownQueue("x"), ExitCode.NOT_FOUND),
         (errors.WrongState("x"), ExitCode.REFUSED),
