@@ -27,7 +27,7 @@ from .run import Plan, Run, say
 from .schedule import KINDS, WATCHED, Planned, Span, draw, matching, shown
 from .verdict import sections
 
-SECONDS_A_FAULT = 2.9
+SECONDS_A_FAULT = 2.0
 """Between two faults, when only their number is given."""
 FAULTS_A_SECOND = 0.4
 LAST_SECONDS = 3.0
@@ -98,7 +98,7 @@ def sized(options: argparse.Namespace) -> tuple[float, int, float]:
     else:
         seconds = max((options.jobs or 0) / JOBS_A_SECOND, (options.faults or 0) * SECONDS_A_FAULT, 10.0)
     count = round(seconds * FAULTS_A_SECOND) if options.faults is None else options.faults
-    per_second = JOBS_A_SECOND if options.jobs is None else options.jobs * 1.03 / seconds  # some are refused
+    per_second = JOBS_A_SECOND if options.jobs is None else options.jobs * 1.02 / seconds  # some are refused
     return seconds, count, per_second
 
 

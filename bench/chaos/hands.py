@@ -67,13 +67,6 @@ class Hands:
         await self._launch(place, self.clock.mono())
         return process.pid
 
-    def close(self) -> None:
-        """kill -9 to those that are left: of a run that was broken off, they would ask for their answers for ever."""
-        for hand in self.current.values():
-            if hand.process.poll() is None:
-                hand.process.kill()
-                hand.process.wait()
-
     async def finish(self, seconds: float) -> None:
         """SIGTERM; what does not end in time is killed.
 

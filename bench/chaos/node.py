@@ -65,14 +65,12 @@ class Node:
         role: str = "server",
         under: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        start_seconds: float = START_SECONDS,
     ) -> None:
         self.directory = directory
         self.host = host
         self.port = port
         self.socket = directory / "s.sock"
         self._clock = clock
-        self._start_seconds = start_seconds
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
@@ -117,7 +115,7 @@ class Node:
             RuntimeError: it did not start; what it said is in the sentence.
         """
         self._process = self._spawn(options)
-        deadline = self._clock.mono() + self._start_seconds
+        deadline = self._clock.mono() + START_SECONDS
         while not await self.answers():
             if not self.is_up or self._clock.mono() > deadline:
                 self.kill()

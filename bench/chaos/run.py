@@ -138,7 +138,6 @@ class Run:
             durability="replicated" if plan.topology == "sentinel" else None,
         )  # fmt: skip
         hands = Hands(directory, ways, clock, template, plan.producers)
-        self._stack.callback(hands.close)
         self._lab = Lab(clock, self.server, proxy, crew, hands, book, plan.lease)
         await crew.ready(READY_SECONDS)
         self._engine = Engine(settings=Settings(redis_url=self.server.url), clock=clock)

@@ -20,8 +20,6 @@ from .node import Node, find_program, free_ports
 
 DISK_MIB = 2048
 """Room for the append-only file of the longest run and its rewrite; memory is taken only as it fills."""
-START_SECONDS = 60.0
-"""It reads in its whole file first, beside busy workers: 7 s were seen for 60 MB."""
 ROOM_KIB = 128
 """What is left of a full disk: it can't shrink below what is used, which grows meanwhile."""
 
@@ -75,7 +73,7 @@ class Server:
         config = f'save ""\nappendonly yes\nappendfsync {fsync}\nmaxmemory-policy noeviction'
         self.node = Node(
             found, self.disk.directory / "server", config, port=free_ports(1)[0], clock=clock,
-            environment={"GLIBC_TUNABLES": ALLOCATOR}, start_seconds=START_SECONDS,
+            environment={"GLIBC_TUNABLES": ALLOCATOR},
         )  # fmt: skip
         self.keep = True
         """Whether its data stays when it is left."""

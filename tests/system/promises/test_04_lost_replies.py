@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
 from engine import State, StoreUnanswered, StoreUnreachable
+from engine.worker import Worker
 from tests.support.faults import FaultyStore, Proxy, calls
 from tests.support.running import running, until
 from tests.support.worker_main import Config, Script
@@ -148,3 +150,16 @@ async def test_acts_of_operators_whose_reply_was_lost_take_effect_once(config: C
         assert (counts.requeued, counts.removed, counts.dead, counts.waiting) == (1, 1, 0, 2)
         assert counts.paused is not None
         assert waiting.endswith((await rows(crew, State.COMPLETED))[0].id)
+
+
+async def test_a_burst_worker_outlasts_a_look_that_fails(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks whether anything is left, and a server that is away for a moment says neither yes nor no."""
+    monkeypatch.setattr("engine.connection.RedisStore", FaultyStore)
+    async with Crew(config) as crew:
+        assert isinstance(crew.store, FaultyStore)
+        handles = await crew.add(*numbered(5))
+        failed = crew.store.fail("counts", StoreUnreachable("not sent"), times=3)
+        async with asyncio.timeout(20):
+            assert await Worker(crew.app, burst=True).run()
+        assert failed() == 3
+        await assert_each_ended_once(crew, [handle.id for handle in handles])
