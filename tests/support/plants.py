@@ -69,7 +69,13 @@ PLANTS = [
     Plant(
         "xautoclaim-from-0-0",
         "each look for lost leases begins at the oldest entry",
-        (Edit("reclaim.lua", "local from, owner = cursors[tag] or '0-0', {}", "local from, owner = '0-0', {}"),),
+        (
+            Edit(
+                "reclaim.lua",
+                "local from, owner, young = cursors[tag] or '0-0', {}, {}",
+                "local from, owner, young = '0-0', {}, {}",
+            ),
+        ),
     ),
     Plant(
         "unguarded-delconsumer",

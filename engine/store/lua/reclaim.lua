@@ -8,6 +8,8 @@
 -- Grace    nobody called for half a lease (outage, clock jumped): nothing is taken for a lease and a half, so that workers
 --          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
 -- Atomic   per call; a second call finds nothing
+-- Dates    an entry delivered "now" is dated now, for the same worker: one that was delivered while the clock was ahead of what it is
+--          since it was set back seems as young, and would for as long, whoever is gone
 -- Used by  RedisStore.reclaim
 --@use base ids envelope line place endings
 local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -32,7 +34,7 @@ for i = 8, #ARGV, 2 do
   cursors[ARGV[i]] = ARGV[i + 1]
 end
 sound()
-local next_cursors, moved, buried = {}, 0, 0
+local next_cursors, moved, buried, dated = {}, 0, 0, 0
 local flags = call('EXISTS', P .. 'flags') == 1
 local function stalled(entry, value, worker)
   local ok, a, s, p, id, key, losses, body = pcall(parse, value)
@@ -65,8 +67,18 @@ end
 for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
   -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
-  local from, owner = cursors[tag] or '0-0', {}
-  for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do owner[r[1]] = r[2] end
+  local from, owner, young = cursors[tag] or '0-0', {}, {}
+  for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do
+    owner[r[1]] = r[2]
+    if r[3] == 0 and dated < 100 then -- the rest in the next round: a bite stays short
+      local claim = young[r[2]] or { 'XCLAIM', stream, 'w', r[2], '0' }
+      claim[#claim + 1], young[r[2]], dated = r[1], claim, dated + 1
+    end
+  end
+  for _, claim in pairs(young) do
+    claim[#claim + 1] = 'JUSTID'
+    call(unpack(claim))
+  end
   local r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
   next_cursors[#next_cursors + 1] = tag
   next_cursors[#next_cursors + 1] = r[1]

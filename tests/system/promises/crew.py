@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parents[3]
 class Member:
     """One worker process."""
 
-    def __init__(self, config: Config, journal: Journal) -> None:
+    def __init__(self, config: Config, journal: Journal, env: Mapping[str, str] | None = None) -> None:
         self._journal = journal
         command = [sys.executable, "-m", "tests.support.worker_main", msgspec.json.encode(config).decode()]
-        self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, env=env)
 
     @property
     def pid(self) -> int:
@@ -109,15 +109,15 @@ class Crew:
         """The queue's name."""
         return self.config.queue
 
-    async def start(self, **changes: Any) -> Member:
+    async def start(self, *, env: Mapping[str, str] | None = None, **changes: Any) -> Member:
         """Start a worker process, with these changes to the configuration; returns when it is at work."""
-        member = self.launch(**changes)
+        member = self.launch(env=env, **changes)
         await member.noted("worker.started")
         return member
 
-    def launch(self, **changes: Any) -> Member:
+    def launch(self, *, env: Mapping[str, str] | None = None, **changes: Any) -> Member:
         """Start a worker process without waiting for it."""
-        member = Member(msgspec.structs.replace(self.config, **changes), self.journal)
+        member = Member(msgspec.structs.replace(self.config, **changes), self.journal, env)
         self.members.append(member)
         return member
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,9 +19,9 @@ from tests.support.running import eventually
 
 
 class OwnServer:
-    """One test's own server. `kind` is `valkey` or `redis`; `options` as on its command line."""
+    """One test's own server. `kind` is `valkey` or `redis`; `options` as on its command line; `env`: its environment."""
 
-    def __init__(self, kind: str, *options: str) -> None:
+    def __init__(self, kind: str, *options: str, env: Mapping[str, str] | None = None) -> None:
         binary = str(find_binary()) if kind == "valkey" else shutil.which("redis-server")
         if binary is None:
             if os.environ.get("CI"):
@@ -33,6 +34,7 @@ class OwnServer:
             *(binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", *options),
         ]
+        self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +59,9 @@ class OwnServer:
     def launch(self, *options: str) -> None:
         """Start on the data that is there, without waiting for it."""
         self.socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL, start_new_session=True)
+        self._process = subprocess.Popen(
+            [*self._command, *options], stdout=subprocess.DEVNULL, start_new_session=True, env=self._env
+        )
 
     def kill(self) -> None:
         """End it as by `kill -9`."""
