@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +36,8 @@ class Sample:
     groups: int
     waiting: int
     """jobs that have not ended"""
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    """kind of key, as docs/keys.md calls it -> what all keys of that kind take"""
 
 
 class Watch:
@@ -76,11 +80,35 @@ class Watch:
             consumers=consumers,
             groups=groups,
             waiting=waiting,
+            kinds=self._kinds(),
         )
 
+    def _kinds(self) -> dict[str, float]:
+        """Asked key by key, so it takes as many commands as there are keys: some hundreds, every ten seconds."""
+        names = list(self.redis.scan_iter(count=1000))
+        with self.redis.pipeline(transaction=False) as many:
+            for name in names:
+                many.memory_usage(name, samples=0)  # 0: the whole key, no guess from a few of its items
+            found = many.execute()
+        sums: Counter[str] = Counter()
+        for name, size in zip(names, found, strict=True):
+            sums[kind_of(name)] += int(size or 0)  # None: it has gone meanwhile
+        return {kind: size / MIB for kind, size in sums.items()}
+
     def key_names(self) -> list[str]:
-        """Every key, for a report of what was left. The server is the soak's own, so it may be asked."""
-        return sorted(self.redis.scan_iter(count=1000))
+        """Every key that holds something, for a report of what was left: the empty stream that a queue keeps for its next blocked
+        job is nothing left. The server is the soak's own, so it may be asked."""
+        streams = {name for name in self.redis.scan_iter(count=1000, _type="stream") if not self.redis.xlen(name)}
+        return sorted(set(self.redis.scan_iter(count=1000)) - streams)
+
+
+def kind_of(name: str) -> str:
+    """What kind of key that is.
+
+    >>> kind_of("engine:{soak-messages}:ready:1"), kind_of("engine:{soak-messages}:events"), kind_of("engine:queues")
+    ('ready', 'events', 'queues')
+    """
+    return name.rpartition("}:")[2].removeprefix("engine:").partition(":")[0]
 
 
 def rss(pid: int) -> float:
