@@ -47,8 +47,8 @@ def parsed() -> argparse.Namespace:
     add_options(parser)
     parser.add_argument("--minutes", type=float, help="of load and faults (default: 5, or what --jobs and --faults need)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed, the same faults and jobs (default: 7)")
-    parser.add_argument("--jobs", type=int, help="how many are asked for, about (default: 100 a second)")
-    parser.add_argument("--faults", type=int, help="how many are scheduled (default: 0.4 a second)")
+    parser.add_argument("--jobs", type=int, help="so many at least, however long it takes (default: 100 a second)")
+    parser.add_argument("--faults", type=int, help="so many; one that can't be done is replaced (default: 0.4 a second)")
     parser.add_argument("--server", default="valkey", help="valkey: the embedded one (default); redis: Debian's; or a program")
     parser.add_argument(
         "--topology", choices=("single", "sentinel"), default="single",
@@ -109,12 +109,12 @@ async def played(options: argparse.Namespace, directory: Path, clock: Clock) -> 
     plan = Plan(
         seed=options.seed, command=command_line("bench.chaos"), seconds=seconds, per_second=per_second, server=options.server,
         fsync=options.fsync, lease=options.lease, workers=options.workers, producers=options.producers,
-        concurrency=options.concurrency, only_jobs=options.only_jobs, topology=options.topology,
+        jobs=options.jobs, concurrency=options.concurrency, only_jobs=options.only_jobs, topology=options.topology,
     )  # fmt: skip
     started_at, ran_on, began = now(), machine(), clock.mono()
     say(f"seed {plan.seed}, {seconds:.0f} s, about {per_second:.0f} jobs a second, {count} faults; directory {directory}")
     async with Run(plan, directory, clock) as it:
-        await it.play(schedule)
+        await it.play(schedule, matching(options.only, among(options)) or list(among(options)))
         made = finished(plan, schedule, it, started_at, ran_on, clock.mono() - began)
         it.server.keep = bool(options.keep or made.missed)
     return made
@@ -141,7 +141,12 @@ def finished(plan: Plan, schedule: list[Planned], it: Run, started_at: str, ran_
             "workers": f"{plan.workers} processes, 3 queues, {plan.concurrency} slots each, lease {plan.lease:g} s",
             "load": f"{plan.producers} producers, {plan.per_second:.0f} jobs a second for {plan.seconds:.0f} s",
         },
-        sections=[*sections(verdict), report.liveness(outcome), Section("What happened", tables=tables)],
+        sections=[
+            *sections(verdict),
+            report.liveness(outcome),
+            report.asked_for(plan.jobs, schedule, struck, told),
+            Section("What happened", tables=tables),
+        ],
     )
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import hiredis
+import msgspec
 
 from . import faults_network, faults_server, faults_workers
 from .journal import Fault
 from .lab import Inject, Lab, NotInjected
-from .schedule import KINDS, WATCHED, Planned
+from .schedule import KINDS, WATCHED, Planned, stand_ins
 
 _WHOLE: dict[str, Inject] = {
     "deploy": faults_workers.deploy,
@@ -48,8 +49,8 @@ MOST_SECONDS = 150.0
 """No fault takes longer; failovers that wait for one another come nearest."""
 
 
-async def inject(lab: Lab, planned: Planned) -> None:
-    """Inject one fault and wait for its end."""
+async def inject(lab: Lab, planned: Planned) -> bool:
+    """Inject one fault and wait for its end; False when it could not be done."""
     try:
         async with asyncio.timeout(MOST_SECONDS):
             await INJECT[planned.kind](lab, planned)
@@ -57,6 +58,7 @@ async def inject(lab: Lab, planned: Planned) -> None:
         _not_injected(lab, planned, str(why))
     except (OSError, hiredis.ReplyError) as error:  # the lab's own command met another fault
         _not_injected(lab, planned, f"the server did not take the lab's command: {error}")
+    return lab.book.last[planned.i].injected
 
 
 def _not_injected(lab: Lab, planned: Planned, why: str) -> None:
@@ -73,12 +75,14 @@ def _not_injected(lab: Lab, planned: Planned, why: str) -> None:
             server_away=fault.server_away,
             poor=fault.poor,
             note=why,
+            instead_of=planned.instead_of,
         )
     )
 
 
-async def drive(lab: Lab, schedule: Sequence[Planned], on_fault: Callable[[Planned], object]) -> None:
-    """Inject a whole schedule, each fault at its time whether or not the one before has ended; returns when all have."""
+async def drive(lab: Lab, schedule: Sequence[Planned], kinds: Sequence[str], on_fault: Callable[[Planned], object]) -> None:
+    """Inject a whole schedule, each fault at its time whether or not the one before has ended; returns when all have. One that
+    can't be done is replaced by another of these kinds."""
     began = lab.clock.mono()
     async with asyncio.TaskGroup() as group:
         for planned in schedule:
@@ -86,12 +90,21 @@ async def drive(lab: Lab, schedule: Sequence[Planned], on_fault: Callable[[Plann
             if wait > 0:
                 await lab.clock.sleep(wait)
             on_fault(planned)
-            group.create_task(_named(lab, planned))
+            group.create_task(_named(lab, planned, kinds))
 
 
-async def _named(lab: Lab, planned: Planned) -> None:
+async def _one(lab: Lab, planned: Planned, kinds: Sequence[str]) -> None:
+    if await inject(lab, planned):
+        return
+    for other in stand_ins(planned, kinds, lab.lease):
+        if await inject(lab, other):
+            lab.book.write(msgspec.structs.replace(lab.book.last[other.i], instead_of=planned.kind))
+            return
+
+
+async def _named(lab: Lab, planned: Planned, kinds: Sequence[str]) -> None:
     try:
-        await inject(lab, planned)
+        await _one(lab, planned, kinds)
     except Exception:
         print(f"chaos: the lab failed at fault {planned.i}, {planned.kind}", file=sys.stderr, flush=True)
         raise

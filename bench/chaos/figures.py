@@ -15,6 +15,9 @@ from .laws.executions import Cause, causes_of, crashes_itself, explains, extras_
 from .laws.found import Found
 from .story import NEVER, Story
 
+SOON_NS = 2_000_000_000
+"""What the server's return may take until something starts; who was there for less and left again is not judged."""
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Seconds of some things."""
@@ -62,10 +65,14 @@ class Figures(msgspec.Struct, kw_only=True):
     """The same where the server was away, too, or a job was struck again before it started anew."""
     restart: Spread
     """From the server's answering again to the next start."""
+    restart_during: str
+    """The faults that were on in the longest of those."""
     lateness: Spread
     """A delayed job's start after its due time, where the server was there all the time."""
     longest_stall: float
     """The longest time in which jobs without a key could have run and nothing at all started, in seconds."""
+    stall_during: str
+    """The faults that were on then."""
     longest_enqueue: float
     drain: float
     """Seconds that draining took; 0 when it was not drained."""
@@ -82,6 +89,7 @@ def figures_of(story: Story) -> Figures:
     for cause in causes:
         explained[cause.name.partition(" (")[0]] += len(cause.taken) + len(cause.settling)
     quick, slow = _recovery(story, causes)
+    returns, stall = _returns(story), _longest_stall(story)
     settings = story.settings
     drain_ns = settings.drained_mono_ns - settings.liveness_mono_ns if settings.drained_mono_ns else 0
     return Figures(
@@ -105,9 +113,11 @@ def figures_of(story: Story) -> Figures:
         late=_late(story),
         recovery=spread(quick),
         recovery_disturbed=spread(slow),
-        restart=spread(_restarts(story)),
+        restart=spread((start_ns - end_ns) / 1e9 for end_ns, start_ns in returns),
+        restart_during=_during(story, returns),
         lateness=spread(_lateness(story)),
-        longest_stall=_longest_stall(story),
+        longest_stall=(stall[1] - stall[0]) / 1e9,
+        stall_during=_during(story, [stall]),
         longest_enqueue=max((answer.took_ms for found in story.answers.values() for answer in found), default=0) / 1000,
         drain=drain_ns / 1e9,
     )
@@ -150,15 +160,33 @@ def _recovery(story: Story, causes: list[Cause]) -> tuple[list[float], list[floa
     return quick, slow
 
 
-def _restarts(story: Story) -> list[float]:
+def _returns(story: Story) -> list[tuple[int, int]]:
+    """Each return of the server, all that kept it away being over, and the next start; or its next leave, where it left again
+    before anything started. Then those are left out in which nobody had the time."""
     starts = sorted(run.start_ns for _, run in story.runs())
+    away: list[tuple[int, int]] = []
+    for fault in story.faults:  # in the order of their beginnings
+        if not fault.server_away:
+            continue
+        end_ns = fault.end_mono_ns or NEVER
+        if away and fault.begin_mono_ns <= away[-1][1]:
+            away[-1] = (away[-1][0], max(end_ns, away[-1][1]))
+        else:
+            away.append((fault.begin_mono_ns, end_ns))
     found = []
-    for fault in story.faults:
-        if fault.server_away and fault.end_mono_ns:
-            at = bisect_left(starts, fault.end_mono_ns)
-            if at < len(starts):
-                found.append((starts[at] - fault.end_mono_ns) / 1e9)
+    for (_, end_ns), (leave_ns, _) in itertools.pairwise([*away, (NEVER, NEVER)]):
+        at = bisect_left(starts, end_ns)
+        if at < len(starts) and starts[at] <= leave_ns:
+            found.append((end_ns, starts[at]))
+        elif leave_ns != NEVER and leave_ns - end_ns > SOON_NS:
+            found.append((end_ns, leave_ns))
     return found
+
+
+def _during(story: Story, spans: Iterable[tuple[int, int]]) -> str:
+    """Which faults were on in the longest of these spans, and what jobs did to processes."""
+    begin_ns, end_ns = max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
+    return ", ".join(f.kind for f in story.faults if f.begin_mono_ns < end_ns and (f.end_mono_ns or NEVER) >= begin_ns)
 
 
 def _lateness(story: Story) -> list[float]:
@@ -174,7 +202,7 @@ def _lateness(story: Story) -> list[float]:
     return found
 
 
-def _longest_stall(story: Story) -> float:
+def _longest_stall(story: Story) -> tuple[int, int]:
     """Nothing starts, and yet a job without a key is acknowledged, due, and has not started."""
     moments: list[tuple[int, int]] = []
     for job in story.jobs.values():
@@ -187,13 +215,13 @@ def _longest_stall(story: Story) -> float:
             moments += [(since_ns, 1), (job.runs[0].start_ns, -1)]
     moments += [(run.start_ns, 0) for _, run in story.runs()]
     moments.sort()
-    waiting, since_ns, longest_ns = 0, 0, 0
+    waiting, since_ns, longest = 0, 0, (0, 0)
     for at_ns, change in moments:
         if change <= 0:
-            if waiting:
-                longest_ns = max(longest_ns, at_ns - since_ns)
+            if waiting and at_ns - since_ns > longest[1] - longest[0]:
+                longest = (since_ns, at_ns)
             since_ns = at_ns
         elif waiting == 0:
             since_ns = at_ns
         waiting += change
-    return longest_ns / 1e9
+    return longest

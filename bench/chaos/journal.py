@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +26,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n: int = 0
     """The job's number in the run, from 1; a duplicate enqueued on purpose has a number of its own and the same `dedup`."""
     job: str = ""
-    """The job's full id, `queue/id`; '' before the engine gave one."""
+    """The job's full id, `queue/id`; '' before the engine gave one, and where it told a number of them only."""
     kind: str = ""
     queue: str = ""
     key: str = ""
@@ -46,7 +46,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 0
     how: str = ""
     """end: ok | failed | snoozed | cancelled (told to stop: its lease was lost, it was cancelled, or its worker is leaving and
-    gives it back); acked: new | duplicate | repeated; refused, unknown: the error's class; cancel_answer: cancelled (it will not
+    gives it back); acked: new | duplicate | repeated | counted (`job` is '': of a bulk call that
+    failed, those that it said are in); refused, unknown: the error's class; cancel_answer: cancelled (it will not
     start any more) | requested (it runs and is told) | late (it had ended) | unknown; gone: an exit code."""
     took_ms: int = 0
     """acked, unknown, refused: how long the enqueue call took until its own answer."""
@@ -68,6 +69,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """0: still on."""
     injected: bool = True
     """False: it was due but could not be done (`note` says why): not counted."""
+    instead_of: str = ""
+    """The kind that was due and could not be done, where this one stands in for it."""
     pids: tuple[int, ...] = ()
     """The worker processes it struck."""
     entitles: int = 0
@@ -107,6 +110,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     enqueue_timeout_ms: int
     """A producer's deadline for one call."""
     jobs_asked: int = 0
+    """Producers go on until so many are acknowledged; 0: for as long as the run lasts."""
     safety_mono_ns: int = 0
     liveness_mono_ns: int = 0
     """Faults off, producers gone: draining begins."""
@@ -169,6 +173,26 @@ def records(directory: Path) -> list[Record]:
     """Every record of a run, in the order of the machine's monotonic clock."""
     found = [record for path in sorted((directory / JOURNALS).glob("*.ndjson")) for record in lines(path, Record)]
     return sorted(found, key=lambda record: record.mono_ns)
+
+
+def acknowledged(told: Iterable[Record]) -> int:
+    """How many jobs producers were told of: a duplicate is no job of its own."""
+    ids: set[str] = set()
+    by_id: set[int] = set()
+    counted: set[int] = set()
+    for record in told:
+        if record.what == "acked" and record.job:
+            ids.add(record.job)
+            by_id.add(record.n)
+        elif record.what == "acked":
+            counted.add(record.n)
+    return len(ids) + len(counted - by_id)
+
+
+def told_so_far(directory: Path) -> Iterator[Record]:
+    """What producers have written down by now."""
+    for path in (directory / JOURNALS).glob("producer-*.ndjson"):
+        yield from lines(path, Record)
 
 
 def faults(directory: Path) -> list[Fault]:

@@ -48,15 +48,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     copies: int = 1
     """So many enqueues with one dedup key."""
+    others: tuple[Script, ...] = ()
+    """Enqueued in the same call as `script`, and behind it."""
     cancel_after: float | None = None
     """Seconds after the acknowledgement."""
+
+    def wanted(self, script: Script) -> str:
+        """How that one of the plan's jobs must end."""
+        return "dead" if script.fails >= ATTEMPTS else self.want
 
 
 COMMON: Mapping[str, float] = {
     "plain": 38, "keyed": 24, "delayed": 8, "sync": 8, "flaky": 5, "dedup": 4, "snoozes": 3, "cancelled": 3, "slow": 1,
-    "urgent": 2, "doomed": 1.5, "undecodable": 1,
+    "urgent": 2, "doomed": 1.5, "undecodable": 1, "bulk": 0.4,
 }  # fmt: skip
-"""Kind -> its share."""
+"""Kind -> its share of the calls. One of `bulk` brings 2 to 200 jobs."""
 RARE: Mapping[str, float] = {"hangs": 6, "deaf": 6, "quits": 6, "blocks": 2, "exits": 1, "poison": 0.5}
 """Kind -> how many a minute: each takes slots or processes from the others."""
 
@@ -86,10 +92,24 @@ class Drawer:
         chosen = self._random
         kind = chosen.choices(self._kinds, self._weights)[0]
         queue = chosen.choice(QUEUES)
+        if kind == "bulk":
+            return self._many(n, queue, keys)
         if kind == "keyed":
             doing = chosen.choices(_ONCE, (60, 10, 2, 12, 4, 8, 4))[0]
             return self._plan(n, kind, doing, queue, chosen.choice(keys))
         return self._plan(n, kind, kind, queue, "")
+
+    def _many(self, n: int, queue: str, keys: Sequence[str]) -> Plan:
+        """Jobs of one call: every other call has an ordering key for all of them, and is shorter."""
+        chosen = self._random
+        key = chosen.choice(keys) if chosen.random() < 0.5 else ""
+        some = chosen.random()
+        count = 2 + int(20 * some if key else 200 * some**3)
+        scripts = []
+        for i in range(count):
+            doing = chosen.choices(("plain", "flaky", "snoozes", "doomed"), (80, 10, 5, 5))[0]
+            scripts.append(self._plan(n + i, "bulk", doing, queue, key).script)
+        return Plan(queue=queue, name="do", script=scripts[0], want="completed", others=tuple(scripts[1:]))
 
     def _plan(self, n: int, kind: str, doing: str, queue: str, key: str) -> Plan:
         lease, some = self._lease, self._random.random()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from .crew import Member
-from .journal import JOURNALS, Record, lines, records
+from .journal import JOURNALS, Record, lines
 from .lab import Lab
 
 CRASHES = {"exits": ("exit by a job", 3), "poison": ("kill by a job", -9)}
@@ -72,16 +72,3 @@ class SelfMade:
             kind=CRASHES[last.kind][0], begin_mono_ns=last.mono_ns, pids=(member.pid,), loses_lease=True,
             entitles=await self._lab.crew.may_cost(member), note=last.job, end_mono_ns=time.monotonic_ns(),
         )  # fmt: skip
-
-    def note_blocks(self) -> None:
-        """A handler that blocks the loop for longer than a lease may lose the leases of an answer that nobody reads meanwhile;
-        none of those jobs is started there, so it entitles to nothing."""
-        told = records(self._directory)
-        ends = {(one.job, one.pid): one.mono_ns for one in told if one.what == "end" and one.kind == "blocks"}
-        for one in told:
-            if one.what == "start" and one.kind == "blocks":
-                end = ends.get((one.job, one.pid), one.mono_ns + int(self._lab.lease * 2e9))
-                self._lab.book.by_a_job(
-                    kind="loop blocked by a job", begin_mono_ns=one.mono_ns, end_mono_ns=end, pids=(one.pid,), loses_lease=True,
-                    note=one.job,
-                )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .ground import MS, Ground, Nothing, Plant, last, only, planter, shifted, swap
+from .journal import Record
 from .kept import Kept, Line
 from .story import Evidence
 
@@ -18,6 +19,20 @@ plant = planter(PLANTS)
 @plant("the record of a completed job is gone", "nothing lost")
 def _dropped(ground: Ground) -> Evidence:
     return ground.keeping(ground.victim())
+
+
+@plant("a job that a bulk enqueue counted as in is nowhere", "nothing lost")
+def _uncounted(ground: Ground) -> Evidence:
+    job = ground.victim()
+    gone = {id(record) for run in job.runs for record in (run.start, run.end)}
+    ack = job.acked[0]
+
+    def change(record: Record) -> Record | None:
+        if record is ack:
+            return msgspec.structs.replace(record, job="", how="counted")
+        return None if id(record) in gone else record
+
+    return msgspec.structs.replace(ground.recorded(change), queues=ground.keeping(job).queues)
 
 
 @plant("a job is recorded as completed twice", "settled once")

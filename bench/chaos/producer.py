@@ -9,26 +9,25 @@ was away) a lane catches up. SIGTERM: no new jobs; calls whose outcome is unknow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from engine import Engine, EngineError, EnqueueUnknown, Handle, JobNotFound, Queue, Settings, StoreError, WrongState
+from engine import Engine, EngineError, JobNotFound, Queue, Settings, StoreError, WrongState
 from engine.fleet import run
 
-from .journal import Journal, What
-from .kinds import QUEUES, Drawer, Plan, table
+from .asking import REFUSED_PAUSE, Asker
+from .journal import Journal
+from .kinds import QUEUES, Drawer, Plan, Script, table
 
 LANES = 6
 KEYS_A_LANE = 4
-REFUSED_PAUSE = 0.1
-"""Seconds a lane waits when the server refused."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +60,8 @@ class Producer:
     def __init__(self, order: Order, engine: Engine, queues: Mapping[str, Queue]) -> None:
         self._order = order
         self._engine = engine
-        self._queues = queues
         self._journal = Journal(Path(order.directory), "producer", order.name)
+        self._asker = Asker(self._journal, engine.clock, queues, order.name)
         self._numbers = itertools.count(order.first)
         self._end = order.first + order.most
         self._stop = asyncio.Event()
@@ -83,75 +82,35 @@ class Producer:
         return True
 
     async def _lane(self, lane: int, group: asyncio.TaskGroup) -> None:
-        order, clock = self._order, self._engine.clock
+        order = self._order
         drawer = Drawer(f"{order.seed}/{order.name}/{lane}", self._shares, order.lease)
         keys = [f"{order.name}.{lane}.{k}" for k in range(KEYS_A_LANE)]
         every = LANES / order.per_second
         due = order.begin_mono + every * lane / LANES
         while not self._stop.is_set() and due < order.until_mono:
-            if (wait := due - clock.mono()) > 0:
-                await clock.sleep(wait)
-            due += every
+            await self._until(due)
             n = next(self._numbers)
             if n >= self._end or self._stop.is_set():
                 return
             plan = drawer.draw(n, keys)
-            job = await self._ask(plan, n)
+            due += every * (1 + len(plan.others))
+            if plan.others:
+                await self._asker.many(plan, [msgspec.structs.replace(plan.script, n=n), *self._numbered(plan.others)])
+                continue
+            job = await self._asker.one(plan, n)
             for _ in range(plan.copies - 1):
-                await self._ask(plan, next(self._numbers))
+                await self._asker.one(plan, next(self._numbers))
             if plan.cancel_after is not None and job:
                 group.create_task(self._cancel(plan, n, job))
 
-    async def _ask(self, plan: Plan, n: int) -> str:
-        """Enqueue one job as number `n`; its full id, '' when it was refused, or not told in time."""
-        dedup = f"{self._order.name}.{plan.script.n}" if plan.copies > 1 else ""
-        script, clock = msgspec.structs.replace(plan.script, n=n), self._engine.clock
-        self._journal.note(
-            "ask", n=n, kind=script.kind, queue=plan.queue, key=script.key, dedup=dedup, want=plan.want, fails=script.fails,
-            snoozes=script.snoozes, crashes=script.crashes,
-            due_ms=time.time_ns() // 1_000_000 + int(plan.delay * 1000) if plan.delay else 0,
-        )  # fmt: skip
-        payload = script if plan.readable else {"n": "unreadable", "number": n}
-        began = clock.mono()
+    async def _until(self, due_mono: float) -> None:
+        """Wait until then, or until told to stop: behind a bulk that is long."""
+        if (wait := due_mono - self._engine.clock.mono()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait)
 
-        def told(what: What, **facts: object) -> None:
-            took = int((clock.mono() - began) * 1000)
-            self._journal.note(what, n=n, kind=script.kind, queue=plan.queue, key=script.key, dedup=dedup, took_ms=took, **facts)
-
-        try:
-            handle = await self._queues[plan.queue].enqueue(
-                plan.name, payload, delay=plan.delay, priority=plan.priority, timeout=plan.timeout,
-                ordering_key=script.key or None, dedup_key=dedup or None,
-            )  # fmt: skip
-        except EnqueueUnknown as unknown:
-            told("unknown", how=type(unknown).__name__)
-            return await self._find_out(unknown, n, plan, dedup)
-        except StoreError as error:
-            told("refused", how=type(error).__name__)
-            await clock.sleep(REFUSED_PAUSE)
-            return ""
-        told("acked", job=handle.id, how="duplicate" if handle.duplicate else "new")
-        return handle.id
-
-    async def _find_out(self, unknown: EnqueueUnknown, n: int, plan: Plan, dedup: str) -> str:
-        while True:
-            try:
-                handle = await unknown.repeat()
-            except StoreError:
-                await self._engine.clock.sleep(REFUSED_PAUSE)
-                continue
-            assert isinstance(handle, Handle), "repeat answers what enqueue would have"
-            self._journal.note(
-                "acked",
-                n=n,
-                job=handle.id,
-                kind=plan.script.kind,
-                queue=plan.queue,
-                key=plan.script.key,
-                dedup=dedup,
-                how="repeated",
-            )
-            return handle.id
+    def _numbered(self, scripts: Sequence[Script]) -> list[Script]:
+        return [msgspec.structs.replace(script, n=next(self._numbers)) for script in scripts]
 
     async def _cancel(self, plan: Plan, n: int, job: str) -> None:
         assert plan.cancel_after is not None, "only jobs that are to be cancelled come here"

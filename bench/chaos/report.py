@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from bench.report import Cell, Figure, Section, Table
 
-from .journal import Fault, Record
+from .journal import Fault, Record, acknowledged
 from .kinds import COMMON, RARE
 from .outcome import Outcome
 from .schedule import Planned
 
+BY_JOBS = 1_000_000
+"""Faults with numbers from here on are what jobs did."""
 IN_JOBS = {
     "blocks": "the event loop blocked for longer than a lease",
     "deaf": "a handler that swallows its cancellation",
@@ -24,20 +26,32 @@ IN_JOBS = {
 
 
 def faults_table(schedule: Sequence[Planned], faults: Iterable[Fault]) -> Table:
-    """Every kind of the schedule: how often it was due, and how often it was injected."""
+    """Every kind of the schedule: how often it was due, how often it was injected, and how often in place of another."""
     due = Counter(one.kind for one in schedule)
-    done, why = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    done, instead, why = Counter[str](), Counter[str](), defaultdict[str, Counter[str]](Counter)
     for fault in faults:
-        if fault.i < 1_000_000:
+        if fault.i < BY_JOBS:
             done[fault.kind] += fault.injected
+            instead[fault.kind] += fault.injected and bool(fault.instead_of)
             if not fault.injected:
                 why[fault.kind][fault.note] += 1
     rows: list[tuple[Cell, ...]] = [
-        (kind, count, done[kind], "; ".join(f"{note} ({n})" for note, n in why[kind].items()))
-        for kind, count in sorted(due.items())
+        (kind, due[kind], done[kind], instead[kind], "; ".join(f"{note} ({n})" for note, n in why[kind].items()))
+        for kind in sorted(due | done)
     ]
-    rows.append(("all", sum(due.values()), sum(done.values()), ""))
-    return Table("Faults of the schedule", ("fault", "due", "injected", "not injected, because"), rows, ours="all")
+    rows.append(("all", sum(due.values()), sum(done.values()), sum(instead.values()), ""))
+    columns = ("fault", "due", "injected", "of them in place of another", "not injected, because")
+    return Table("Faults of the schedule", columns, rows, ours="all")
+
+
+def asked_for(jobs: int | None, schedule: Sequence[Planned], faults: Iterable[Fault], records: Sequence[Record]) -> Section:
+    """Whether the run came to as many jobs and faults as it was asked for."""
+    done = sum(fault.injected for fault in faults if fault.i < BY_JOBS)
+    figures = [
+        Figure("jobs acknowledged", acknowledged(records), at_least=jobs),
+        Figure("faults injected", done, at_least=len(schedule)),
+    ]
+    return Section("What was asked for", figures=figures)
 
 
 def jobs_faults_table(records: Sequence[Record]) -> Table:
@@ -56,12 +70,21 @@ def jobs_table(records: Sequence[Record]) -> Table:
             count[one.kind][one.what] += 1
         elif one.what == "acked":
             count[one.kind][one.how or "acked"] += 1
-    columns = ("ask", "new", "duplicate", "unknown", "repeated", "refused")
+    columns = ("ask", "new", "duplicate", "unknown", "repeated", "counted", "refused")
     rows: list[tuple[Cell, ...]] = [
         (kind, *(count[kind][column] for column in columns)) for kind in (*COMMON, *RARE) if kind in count
     ]
     rows.append(("all", *(sum(one[column] for one in count.values()) for column in columns)))
-    titles = ("kind", "asked", "acknowledged", "as a duplicate", "unknown at first", "told on repeating", "refused")
+    titles = (
+        "kind",
+        "asked",
+        "acknowledged",
+        "as a duplicate",
+        "unknown at first",
+        "told on repeating",
+        "told by number",
+        "refused",
+    )
     return Table("Jobs", titles, rows, ours="all")
 
 

@@ -23,7 +23,7 @@ from engine import Clock, Engine, Settings, StoreError
 from . import faults
 from .crew import Crew
 from .hands import Hands
-from .journal import Journal, QueueFacts, RunSettings, write_settings
+from .journal import Journal, QueueFacts, RunSettings, acknowledged, told_so_far, write_settings
 from .kinds import ATTEMPTS, QUEUES, table
 from .lab import Book, Lab
 from .network import Network
@@ -37,6 +37,8 @@ READY_SECONDS = 60.0
 """All worker processes start at once, on a machine that may be busy."""
 FINISH_SECONDS = 60.0
 """Producers ask for what they were not told until then."""
+LONGEST, LONGER_SECONDS = 1.5, 60.0
+"""The load may last so many times the plan's seconds, and so much longer, until there are as many jobs as were asked for."""
 STALL_LIMIT = 3
 GRACE = 1.5
 """Leases for which nothing is reclaimed after an outage."""
@@ -52,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """Of the safety phase."""
     per_second: float
+    jobs: int | None = None
+    """Producers go on until so many are acknowledged; None: until the time is up."""
     server: str
     fsync: Fsync
     lease: float
@@ -118,6 +122,7 @@ class Run:
                 workers=plan.workers,
                 queues=dict.fromkeys(QUEUES, facts),
                 producers=plan.producers,
+                jobs_asked=plan.jobs or 0,
                 enqueue_timeout_ms=int(plan.enqueue_timeout * 1000),
             )
         )
@@ -149,25 +154,26 @@ class Run:
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
-    async def play(self, schedule: Sequence[Planned]) -> Outcome:
-        """Safety and liveness; afterwards the workers are gone and the server is up."""
+    async def play(self, schedule: Sequence[Planned], kinds: Sequence[str]) -> Outcome:
+        """Safety and liveness; afterwards the workers are gone and the server is up. `kinds`: of faults, for those that stand in
+        for one that can't be done."""
         own = SelfMade(self._directory, self._lab, self.outcome)
         watching = asyncio.ensure_future(own.watch())
         try:
-            await self._safety(schedule)
+            await self._safety(schedule, kinds)
             await self._liveness()
             await self._lab.crew.stop(15.0)
         finally:
             watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await own.note_crashes()
-        own.note_blocks()
         return self.outcome
 
-    async def _safety(self, schedule: Sequence[Planned]) -> None:
+    async def _safety(self, schedule: Sequence[Planned], kinds: Sequence[str]) -> None:
         plan, lab, clock = self._plan, self._lab, self._clock
         began = clock.mono()
-        lab.hands.template = msgspec.structs.replace(lab.hands.template, begin_mono=began, until_mono=began + plan.seconds)
+        until = began + plan.seconds * LONGEST + LONGER_SECONDS  # they are told to stop before
+        lab.hands.template = msgspec.structs.replace(lab.hands.template, begin_mono=began, until_mono=until)
         self._keep_settings(msgspec.structs.replace(self._settings, safety_mono_ns=time.monotonic_ns()))
         await lab.hands.start()
         telling = asyncio.ensure_future(self._tell("safety", began, plan.seconds))
@@ -176,11 +182,20 @@ class Run:
             self._last = planned.kind
 
         try:
-            await faults.drive(lab, schedule, noted)
+            await faults.drive(lab, schedule, kinds, noted)
             await clock.sleep(max(began + plan.seconds - clock.mono(), 0.0))
+            await self._enough(until)
             await lab.hands.finish(FINISH_SECONDS)
         finally:
             telling.cancel()
+
+    async def _enough(self, until: float) -> None:
+        """Producers go on until as many jobs are acknowledged as were asked for."""
+        while (missing := (self._plan.jobs or 0) - acknowledged(told_so_far(self._directory))) > 0:
+            if self._clock.mono() > until - LONGER_SECONDS / 2:
+                return  # the report says how many there are
+            say(f"safety: {missing:,} jobs to go")
+            await self._clock.sleep(max(missing / self._plan.per_second, 1.0))
 
     async def _liveness(self) -> None:
         clock, outcome = self._clock, self.outcome

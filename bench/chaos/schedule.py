@@ -31,7 +31,15 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """How long it lasts, for those that last."""
     draw: float = 0.0
     """In [0, 1): what else the fault chooses."""
+    instead_of: str = ""
+    """The kind that it stands in for."""
 
+
+STAND_INS = ("cut-one", "client-kill", "script-flush", "cut", "kill@any", "server-kill")
+"""What can be done at any time, in place of a fault whose moment did not come: so that as many are injected as were asked for."""
+STAND_IN = 100_000
+"""Beyond the numbers of a schedule; each try to stand in has its own."""
+TRIES = 3
 
 _WORKERS = {
     **{f"kill@{moment}": Span(2.0 if moment in ("any", "handler", "claim", "settle", "settled") else 1.0) for moment in MOMENTS},
@@ -112,6 +120,21 @@ def _dealt(chosen: random.Random, kinds: Mapping[str, Span], count: int) -> list
     mixed = first[:count] + more
     chosen.shuffle(mixed)
     return mixed
+
+
+def stand_ins(planned: Planned, kinds: Sequence[str], lease: float) -> list[Planned]:
+    """What may be tried in place of that fault, one after another, out of these kinds. Where none of them can be done at any time
+    (`--only kill@reclaimed`) it is the same again."""
+    certain = [kind for kind in STAND_INS if kind in kinds]
+    first = int(planned.draw * len(certain))
+    turned = [*certain[first:], *certain[:first]] or [planned.kind] * TRIES
+    found = []
+    for i, kind in enumerate(turned[:TRIES], 1):
+        span = {**KINDS, **WATCHED}[kind]
+        seconds = round(span.low_s + (span.high_s - span.low_s) * planned.draw + span.leases * lease, 3)
+        number = planned.i + STAND_IN * i
+        found.append(msgspec.structs.replace(planned, i=number, kind=kind, seconds=seconds, instead_of=planned.kind))
+    return found
 
 
 def shown(planned: Sequence[Planned]) -> str:

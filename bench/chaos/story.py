@@ -122,10 +122,14 @@ class Story:
         self.gone: dict[int, Record] = {}
         """Worker process -> its start, its end."""
         self.stray_ends: list[Record] = []
+        self.unplaced: list[Record] = []
+        """Acknowledged without an id, and no job bears the number."""
+        self._counted: list[Record] = []
         self._shift_ms = _shift_ms(evidence.records) + evidence.clock_ahead_ms
         self._hear(evidence.records)
         for kept in (kept for data in evidence.queues.values() for kept in data.jobs):
             self._story(kept.job).kept.append(kept)
+        self._place_counted()
         for story in self.jobs.values():
             story.ask = self._ask_of(story)
             _tell(story)
@@ -173,7 +177,10 @@ class Story:
                     self.asks[record.n] = record
                 case "acked":
                     self.answers[record.n].append(record)
-                    self._story(record.job).acked.append(record)
+                    if record.job:
+                        self._story(record.job).acked.append(record)
+                    else:
+                        self._counted.append(record)
                 case "unknown" | "refused":
                     self.answers[record.n].append(record)
                 case "start":
@@ -199,6 +206,15 @@ class Story:
                     self.live[record.pid] = record
                 case "gone":
                     self.gone[record.pid] = record
+
+    def _place_counted(self) -> None:
+        """Those that were told a number of jobs only: the payload, or its handler, says which is whose."""
+        by_number = {n: job for job in self.jobs.values() for n in job.numbers} if self._counted else {}
+        for record in self._counted:
+            if record.n in by_number:
+                by_number[record.n].acked.insert(0, record)  # an id may have come later, on repeating
+            else:
+                self.unplaced.append(record)
 
     def _ask_of(self, story: JobStory) -> Record | None:
         numbers = story.numbers or {ack.n for ack in story.acked if ack.how == "new"} or {ack.n for ack in story.acked}

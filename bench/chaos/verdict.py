@@ -79,9 +79,11 @@ def _costs(verdict: Verdict) -> Section:
         ),
         *_spread("a lost worker's job started anew after", f.recovery, verdict.lease_s + 2),
         *_spread("the same, with the server away as well or struck again", f.recovery_disturbed),
-        *_spread("the next start after the server's return", f.restart, 2.0),
+        *_spread("the next start after the server's return", f.restart, 2.0, f.restart_during),
         *_spread("a delayed job's start after its time, no fault on", f.lateness),
-        Figure("longest time in which jobs could run and none started", round(f.longest_stall, 3), "s"),
+        Figure(
+            "longest time in which jobs could run and none started", round(f.longest_stall, 3), "s", note=_with(f.stall_during)
+        ),
         Figure("longest enqueue call", f.longest_enqueue, "s", at_most=verdict.enqueue_timeout_s + 1.0),
     ]
     return Section("What the faults cost", figures=figures)
@@ -91,10 +93,14 @@ def _causes(f: Figures) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in f.explained.items())
 
 
-def _spread(name: str, spread: Spread, aim: float | None = None) -> list[Figure]:
+def _with(during: str) -> str:
+    return f"(with {during})" if during else ""
+
+
+def _spread(name: str, spread: Spread, aim: float | None = None, during: str = "") -> list[Figure]:
     if not spread.count:
         return []
-    note = f"p99 of {spread.count:,}; median {spread.p50:.2f} s, most {spread.most:.2f} s"
+    note = f"p99 of {spread.count:,}; median {spread.p50:.2f} s, most {spread.most:.2f} s {_with(during)}".rstrip()
     return [Figure(name, round(spread.p99, 3), "s", aim=aim, note=note)]
 
 

@@ -20,6 +20,9 @@ def nothing_lost(story: Story, found: Found) -> None:
         if not job.kept:
             how = f"acknowledged as number {job.acked[0].n}" if job.acked else f"started in process {job.runs[0].start.pid}"
             found.against(job.job, f"{how}, and Redis has it nowhere")
+    for ack in story.unplaced:
+        found.look()
+        found.against(f"number {ack.n}", "a bulk enqueue counted it among those that are in, and no job bears the number")
 
 
 def settled_once(story: Story, found: Found) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.chaos.figures import figures_of
+from bench.chaos.journal import Record, acknowledged
 from bench.chaos.laws.executions import Cause, Extra, unexplained
 from bench.chaos.story import JobStory, Run
 from tests.bench.chaos.made import STALL_LIMIT, WALL, Made
@@ -401,3 +402,42 @@ def test_examples_in_the_documentation_are_true() -> None:
     found = doctest.testmod(importlib.import_module("bench.chaos.figures"))
     assert found.attempted
     assert not found.failed
+
+
+def test_a_server_is_back_when_all_that_kept_it_away_is_over_and_has_to_stay_for_work_to_go_on() -> None:
+    made = Made()
+    made.usual(1, 100, 200)
+    made.fault("server-kill", 1000, 3000, loses_lease=False, entitles=0, server_away=True)
+    made.fault("outage", 2500, 4000, loses_lease=False, entitles=0, server_away=True)  # overlaps: back at 4000
+    made.fault("server-kill", 4500, 5000, loses_lease=False, entitles=0, server_away=True)  # left before anything could start
+    made.usual(2, 5400, 5500)
+    made.fault("server-kill", 6000, 7000, loses_lease=False, entitles=0, server_away=True)
+    made.fault("cut", 8000, 8001, loses_lease=False, entitles=0)
+    made.fault("outage", 9500, 9600, loses_lease=False, entitles=0, server_away=True)  # it was there for 2.5 s, and nothing
+    made.usual(3, 9700, 9800)
+    figures = figures_of(made.story())
+    assert (figures.restart.count, figures.restart.p50, figures.restart.most) == (3, 0.4, 2.5)
+    assert figures.restart_during == "server-kill, cut"
+
+
+def test_a_job_that_a_bulk_enqueue_counted_as_in_is_found_by_its_number_or_lost() -> None:
+    made = Made()
+    for n in (1, 2):
+        made.note("ask", 0, n=n, want="completed", pid=100)
+        made.note("acked", 5, n=n, how="counted")
+    made.run(1, 100, 200)
+    made.ended(1, (1, 1, 100, 200, "completed"))
+    assert list(made.broken()) == ["nothing lost"]
+    made.usual(2, 100, 200)
+    assert made.broken() == {}
+
+
+def test_a_job_told_by_number_and_by_id_is_one_and_a_duplicate_is_none_of_its_own() -> None:
+    told = [
+        *(Record(what="acked", n=n, how="counted") for n in (1, 2)),
+        Record(what="unknown", n=3),
+        *(Record(what="acked", n=n, job=f"q/{n}", how="repeated") for n in (2, 3)),
+        Record(what="acked", n=4, job="q/3", how="duplicate"),
+        Record(what="refused", n=5),
+    ]
+    assert acknowledged(told) == 3
