@@ -45,14 +45,19 @@ CAUGHT = {
     "rung-never-cleared": ("who sleeps is rung", "found nothing and sleeps, and nobody rang since"),
     "number-before-settles": ("a foreign type in a key's place", "refused must change nothing, and did"),
     "old-copies-obeyed": ("complete while leases run out", "was done anew"),
+    "numbers-never-kept": ("two replies lost", "was done before and was answered ok"),
     "repeats-add-again": ("two producers, one key", "must change nothing, and did"),
+    "dedup-key-not-kept": ("two producers, one dedup key", "told that it is new, and a duplicate is the truth"),
+    "priorities-backwards": ("priorities", "claimed past a job of a higher priority"),
+    "cancel-of-an-active-job-dropped": ("renewals that arrive late", "nobody will know that the cancel of"),
     "cancel-of-an-active-job-unread": ("cancel of the first and the second", "nobody will read it"),
     "end-not-announced": ("somebody waits for the end", "and was told nothing"),
     "row-left-behind": ("complete while leases run out", "which is completed and needs None"),
     "a-stall-uses-an-attempt": ("complete while leases run out", "is at attempt 2, and 1 is the truth"),
     "promoted-early": ("earlier due than told", "went from scheduled to waiting"),
     "suspects-in-company": ("suspects run alone", "a suspect does not run alone, its worker holds 1 beside it"),
-    "pause-overlooked": ("pause and resume", "claimed from a queue that gives out nothing"),
+    "given-back-to-the-end": ("suspects given back", "waits in stream 5, and E is its place"),
+    "pause-overlooked": ("pause and resume", "1 claimed, at most 0 may be given out"),
 }
 """Plant -> the part of the suite that is run with it, and what that part says."""
 

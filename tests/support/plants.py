@@ -213,9 +213,37 @@ PLANTS = [
         ),
     ),
     Plant(
+        "numbers-never-kept",
+        "a worker's call is done again when it is sent again",
+        (
+            Edit(
+                "step.lua",
+                "call('HSET', P .. 'meta', 'w:' .. me, fmt(no) .. '|', 'rung', '0')",
+                "call('HSET', P .. 'meta', 'rung', '0')",
+            ),
+            _drop("step.lua", "      call('HSET', P .. 'meta', 'w:' .. me, fmt(no) .. '|')\n"),
+            _drop("step.lua", "call('HSET', P .. 'meta', 'w:' .. me, fmt(no) .. '|' .. table.concat(lost, ','))\n"),
+        ),
+    ),
+    Plant(
         "repeats-add-again",
         "an enqueue that is sent again adds again",
         (Edit("enqueue.lua", "  if no == last then\n", "  if no == -1 then\n"),),
+    ),
+    Plant(
+        "dedup-key-not-kept",
+        "a dedup key is looked for and never written down",
+        (_drop("enqueue.lua", "    if dedup ~= '' then remember(dedup, id) end\n"),),
+    ),
+    Plant(
+        "priorities-backwards",
+        "the streams are served in their order from the end",
+        (Edit("parts/ids.lua", "return rank(a) < rank(b)", "return rank(a) > rank(b)"),),
+    ),
+    Plant(
+        "cancel-of-an-active-job-dropped",
+        "the cancel of an active job is answered and not kept",
+        (_drop("remove.lua", "    call('HSET', P .. 'flags', 'c' .. id, fmt(T))\n"),),
     ),
     Plant(
         "cancel-of-an-active-job-unread",
@@ -246,6 +274,17 @@ PLANTS = [
         "suspects-in-company",
         "a suspect is given to a worker that holds something",
         (Edit("step.lua", "      if held == 0 then\n", "      if held >= 0 then\n"),),
+    ),
+    Plant(
+        "given-back-to-the-end",
+        "a released job waits at the end of its priority",
+        (
+            Edit(
+                "step.lua",
+                "put(what == '1' and 's' or string.sub(FRONTS, prio, prio), id,",
+                "put(what == '1' and 's' or tostring(prio), id,",
+            ),
+        ),
     ),
     Plant(
         "pause-overlooked",

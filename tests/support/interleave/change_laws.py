@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.store.producing import Entry
 from engine.store.rows import id_order
 
 from .facts import LIVE, Facts, Spot
@@ -28,14 +29,20 @@ class Change:
     """Job id -> its attempt afterwards, where that is another one than before."""
     stalls: dict[str, int] = field(default_factory=dict)
     """The same of its stalls."""
+    dues: dict[str, int] = field(default_factory=dict)
+    """Job id -> when it must be due."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Job id -> the stream it waits in afterwards, where that is not its priority's."""
+    asked: str = ""
+    """Whose cancel must be known afterwards."""
     refused: list[str] = field(default_factory=list)
     """Entries whose settle must be refused."""
     claimer: str = ""
     """The worker that may take what waits."""
     most: int = 0
     """How much of it."""
-    adds: int = 0
-    """So many new jobs must be there afterwards."""
+    fresh: tuple[Entry, int] | None = None
+    """The job that must be new afterwards, and the server's clock."""
     is_still: bool = False
     """Nothing whatever may change: the call was done before, or refused."""
     or_not: bool = False
@@ -46,7 +53,7 @@ class Change:
     """What was claimed waits again, because the group that knew who had it is gone."""
 
 
-def check_change(before: Facts, after: Facts, change: Change, now_ms: int) -> None:
+def check_change(before: Facts, after: Facts, change: Change) -> None:
     """LawBroken when more happened than the call may do."""
     if change.is_still:
         if before is not after:  # an equal look is the same object
@@ -55,16 +62,16 @@ def check_change(before: Facts, after: Facts, change: Change, now_ms: int) -> No
     if change.or_not:
         return
     fresh = [job_id for job_id in after.spots if job_id not in before.spots]
-    if len(fresh) != change.adds:
-        raise LawBroken(f"{change.what} must add {change.adds} jobs, and added {len(fresh)}")
+    if len(fresh) != (change.fresh is not None):
+        raise LawBroken(f"{change.what} must add {int(change.fresh is not None)} jobs, and added {len(fresh)}")
+    if change.fresh is not None:
+        _check_fresh(after.spots[fresh[0]][0], *change.fresh, change)
     taken: list[Spot] = []
     for job_id, places in before.spots.items():
         _check_job(before, after, change, job_id, places[0], taken)
-    for job_id in fresh:
-        spot = after.spots[job_id][0]
-        if spot.state == "active":
-            taken.append(spot)
-    _check_claims(before, after, change, taken, now_ms)
+    if change.asked and f"c{change.asked}" not in after.flags:
+        raise LawBroken(f"{change.what}: nobody will know that the cancel of {change.asked} was asked")
+    _check_claims(after, change, taken)
     _check_ends(before, after, change)
     check_lines(before, after, change.what)
 
@@ -88,14 +95,14 @@ def _check_job(before: Facts, after: Facts, change: Change, job_id: str, was: Sp
 def _is_moved(before: Facts, after: Facts, change: Change, job_id: str, was: Spot, state: str) -> bool:
     allowed = change.may.get(job_id)
     if allowed is not None:
-        return state in allowed or (state == "active" and "waiting" in allowed and change.most > 0)
+        return state in allowed or (state == "active" and "waiting" in allowed and bool(change.claimer))
     if state == was.state:
         return True
     if change.is_group_lost and was.state == "active":
         return state == "waiting"
     if was.state == "waiting":
-        return state == "active" and change.most > 0
-    if was.state == "blocked" and (state == "waiting" or (state == "active" and change.most > 0)):
+        return state == "active" and bool(change.claimer)
+    if was.state == "blocked" and (state == "waiting" or (state == "active" and change.claimer)):
         return after.state(before.lines[was.key].holder) not in LIVE
     return False
 
@@ -109,21 +116,30 @@ def _check_envelope(change: Change, job_id: str, was: Spot, now: Spot) -> None:
     stalls = change.stalls.get(job_id, was.stalls) if now.entry != was.entry else was.stalls
     if now.stalls != stalls:
         raise LawBroken(f"{change.what}: {job_id} has {now.stalls} stalls, and {stalls} is the truth")
+    if job_id in change.dues and now.due_ms != change.dues[job_id]:
+        raise LawBroken(f"{change.what}: {job_id} is due at {now.due_ms}, and {change.dues[job_id]} is the truth")
+    tag = change.tags.get(job_id, was.priority)
+    if now.entry != was.entry and now.state in ("waiting", "active") and now.tag != tag:
+        raise LawBroken(f"{change.what}: {job_id} waits in stream {now.tag}, and {tag} is its place")
     if (now.key, now.priority, now.body) != (was.key, was.priority, was.body):
         raise LawBroken(f"{change.what}: {job_id} is not what was enqueued any more: {was} became {now}")
 
 
-def _check_claims(before: Facts, after: Facts, change: Change, taken: list[Spot], now_ms: int) -> None:
+def _check_fresh(spot: Spot, entry: Entry, now_ms: int, change: Change) -> None:
+    wanted = (1, 0, str(entry.priority), entry.ordering_key, entry.body, now_ms + entry.delay_ms if entry.delay_ms else 0)
+    states = ("scheduled",) if entry.delay_ms else ("waiting", "blocked")
+    if (spot.attempt, spot.stalls, spot.priority, spot.key, spot.body, spot.due_ms) != wanted or spot.state not in states:
+        raise LawBroken(f"{change.what}: {entry} became {spot}")
+
+
+def _check_claims(after: Facts, change: Change, taken: list[Spot]) -> None:
     """Who claims gets what he asked for, of what comes first, unless nobody may; a suspect comes alone."""
     if not taken:
         return
     if len(taken) > change.most:
-        raise LawBroken(f"{change.what}: {len(taken)} claimed, at most {change.most} were wanted")
+        raise LawBroken(f"{change.what}: {len(taken)} claimed, at most {change.most} may be given out")
     if {spot.owner for spot in taken} != {change.claimer}:
         raise LawBroken(f"{change.what}: claimed for {sorted({spot.owner for spot in taken})}")
-    till = before.meta.get("paused", "").partition(";")[0]
-    if (till and (till == "0" or int(till) > now_ms)) or int(before.meta.get("gate", 0)) > now_ms:
-        raise LawBroken(f"{change.what}: claimed from a queue that gives out nothing")
     if any(spot.tag == "s" for spot in taken):
         beside = sum(owner == change.claimer for owner, _, _ in after.pending.values()) - 1
         if beside:

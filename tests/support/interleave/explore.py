@@ -254,9 +254,9 @@ class Search:
     def _judge(self, world: World, there: World, before: Facts, after: Facts, change: Change | None) -> None:
         if world.is_usurped or there.is_usurped:
             if change is not None and change.is_still:
-                check_change(before, after, change, world.now_ms)
+                check_change(before, after, change)
             return
         check_state(after)
         if change is not None:
-            check_change(before, after, change, world.now_ms)
+            check_change(before, after, change)
         check_world(there, after)

@@ -58,9 +58,11 @@ class Others:
             case "tick":
                 return world._replace(now_ms=world.now_ms + HOUR), None
             case "pause" | "resume" | "gate":
-                return world, await self._pause(world.queue, verb)
-            case "sweepdead" | "sweepdone" | "forget":
+                return await self._pause(world, verb)
+            case "sweepdead" | "sweepdone":
                 return world, await self._sweep(world, verb, before)
+            case "forget":
+                return await self._forget(world, before), Change(verb)
             case "add":
                 return await self._add(world, name, n, before)
             case "destroy":
@@ -99,6 +101,7 @@ class Others:
             end = "cancelled" if f"c{job_id}" in before.flags else "dead" if stalls > self._stall_limit else "waiting"
             change.may[job_id] = frozenset({end, "active"} if or_not else {end})
             change.stalls[job_id] = stalls
+            change.tags[job_id] = "s"
         return change
 
     async def _age(self, world: World, owner: str, before: Facts) -> None:
@@ -125,6 +128,7 @@ class Others:
             case "cancel":
                 ends = "cancelled" if state in LIVE and state != "active" else ""
                 truth = {"active": Removal.REQUESTED, "dead": Removal.DEAD}.get(state, Removal.DONE if ends else Removal.UNKNOWN)
+                change.asked = job_id if state == "active" else ""
                 told = await ask(self._store.cancel(queue, job_id, "why"))
             case "delete":
                 ends = "-" if state in (*LIVE, "dead") and state != "active" else ""
@@ -149,26 +153,30 @@ class Others:
             change.may[job_id] = frozenset({"waiting", "blocked"} if ends == "runnable" else {ends})
         return change
 
-    async def _pause(self, queue: str, verb: str) -> Change:
+    async def _pause(self, world: World, verb: str) -> tuple[World, Change]:
         if verb == "gate":
-            await ask(self._store.gate(queue, HOUR))
-        else:
-            await ask(self._store.pause(queue, "why") if verb == "pause" else self._store.resume(queue))
-        return Change(verb)
+            await ask(self._store.gate(world.queue, HOUR))
+            return world._replace(gate_ms=max(world.gate_ms, world.now_ms + HOUR)), Change(verb)
+        await ask(self._store.pause(world.queue, "why") if verb == "pause" else self._store.resume(world.queue))
+        return world._replace(is_paused=verb == "pause"), Change(verb)
 
     async def _sweep(self, world: World, verb: str, before: Facts) -> Change:
-        change = Change(verb)
-        if verb == "forget":
-            await self._store.sweep_rest(world.queue, -1, -1)
-            return change
+        change, past = Change(verb), world.now_ms + 2 * HOUR
         for job_id in before.many(*(("dead",) if verb == "sweepdead" else ("completed", "cancelled"))):
             change.may[job_id] = frozenset({"-"})
-        past = world.now_ms + 2 * HOUR
         if verb == "sweepdead":
             await ask(self._store.sweep_dead(world.queue, past))
         else:
             await ask(self._store.sweep_done(world.queue, past))
         return change
+
+    async def _forget(self, world: World, before: Facts) -> World:
+        """Retention forgets whoever was silent, as if for hours: a worker's last call too, unless something is claimed for it."""
+        await self._store.sweep_rest(world.queue, -1, -1)
+        for name in before.workers - {owner for owner, _, _ in before.pending.values()}:
+            if name in world.workers:
+                world = world.with_worker(name, world.workers[name]._replace(hidden=None))
+        return world
 
     # --- producers -------------------------------------------------------------------------------------------------------
 
@@ -176,36 +184,40 @@ class Others:
         """A producer's numbered call; one whose answer was lost sends the same number again."""
         job, at, me = self._adds[n - 1], self._first + n - 1, world.producers.get(name) or Producer()
         number = me.number if me.is_open else me.number + 1
-        is_done = int(before.meta.get(f"p:{name}", "0|").partition("|")[0]) >= number
-        change = Change(f"{name} adds job {at + 1}", is_still=is_done)
-        truth = self._truth(job, world.now_ms, before, change)
+        change = Change(f"{name} adds job {at + 1}", is_still=me.is_open)
+        truth = "as before" if me.is_open else self._truth(job, at, world, before, change)
         told = await ask(self._store.enqueue(world.queue, name, number, [job.entry(at + 1)], self._limit))
-        producers = {**world.producers, name: Producer(number, told is LOST)}
+        world = world._replace(producers={**world.producers, name: Producer(number, told is LOST)})
+        if job.dedup and truth in ("new", "made room"):
+            kept = [one for one in world.taken if one[0] != job.dedup]
+            world = world._replace(taken=(*kept, (job.dedup, at, world.now_ms + HOUR)))
         if not isinstance(told, list):
-            return world._replace(producers=producers), change
+            return world, change
         (one,) = told
-        said = (
-            "a duplicate of " + one.id if one.duplicate else "refused" if not one.id else "made room" if one.made_room else "new"
-        )
-        if not is_done and said != truth:
-            raise LawBroken(f"{change.what}: told {said}, and {truth} is the truth")
-        told_of = before.spot(one.id) if is_done and not one.duplicate else None
-        if told_of is not None and told_of.state in LIVE and told_of.body != job.entry(at + 1).body:
-            raise LawBroken(f"{change.what} again: told {one.id}, which is another job")
-        ids = (*world.ids[:at], one.id, *world.ids[at + 1 :])
-        return world._replace(ids=ids, producers=producers), change
+        said = "a duplicate" if one.duplicate else "refused" if not one.id else "made room" if one.made_room else "new"
+        if not me.is_open and said != truth:
+            raise LawBroken(f"{change.what}: told that it is {said}, and {truth} is the truth")
+        older = next((n for key, n, _ in world.taken if key == job.dedup), at) if one.duplicate else at
+        self._check_id(world, one.id, older, before, change)
+        return world._replace(ids=(*world.ids[:at], one.id, *world.ids[at + 1 :])), change
 
-    def _truth(self, job: J, now_ms: int, before: Facts, change: Change) -> str:
+    def _check_id(self, world: World, job_id: str, n: int, before: Facts, change: Change) -> None:
+        """It was told the id of the job that it is: as somebody else was told, or as its body says."""
+        spot = before.spot(job_id)
+        body = self._adds[n - self._first].entry(n + 1).body
+        if job_id and (world.ids[n] not in ("", job_id) or (spot is not None and spot.state in LIVE and spot.body != body)):
+            raise LawBroken(f"{change.what}: told {job_id}, which is another job than {n + 1}")
+
+    def _truth(self, job: J, at: int, world: World, before: Facts, change: Change) -> str:
         """What an enqueue must be told, and what it may do."""
-        older, _, till = before.dedups.get(job.dedup, ";0").partition(";")
-        if older and int(till) > now_ms:
-            return f"a duplicate of {older}"
-        change.adds = 1
+        if any(key == job.dedup and till > world.now_ms for key, _, till in world.taken):
+            return "a duplicate"
+        change.fresh = (job.entry(at + 1), world.now_ms)
         if not self._limit.most or len(before.many("waiting", "blocked", "scheduled", "retrying")) < self._limit.most:
             return "new"
         goes = next_to_go(before) if self._limit.drops else ""
         if not goes:
-            change.adds = 0
+            change.fresh = None
             return "refused"
         change.may[goes] = frozenset({"-"})
         return "made room"

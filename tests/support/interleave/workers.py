@@ -6,7 +6,7 @@ from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
 from engine.store.wire import Wire
 from engine.store.work import StepReply
-from tests.support.factory import read
+from tests.support.factory import HOUR, read
 
 from .change_laws import Change
 from .facts import Facts
@@ -15,6 +15,7 @@ from .state_laws import LawBroken
 from .world import SETTLING, Sent, Worker, World
 
 NOTES_MS = 60_000
+FRONTS = "ABCDEFGHI"
 ENDS = {
     "complete": "completed",
     "result": "completed",
@@ -46,7 +47,7 @@ class Hands:
         verb, want = word.rstrip("0123456789"), int(word[len(word.rstrip("0123456789")) :] or 1)
         match verb:
             case "again":
-                return await self._again(world, name, worker, before)
+                return await self._call(world, name, worker, before)
             case "renew":
                 return await self._renew(world, name, worker, before)
             case "renewall":
@@ -80,21 +81,17 @@ class Hands:
         asked = worker._replace(number=sent.number, sent=sent, earlier=worker.sent, is_open=True, hidden=None, asleep=None)
         return await self._call(world, name, asked, before)
 
-    async def _again(self, world: World, name: str, worker: Worker, before: Facts) -> tuple[World, Change | None]:
-        """The very same call once more, as after a lost reply."""
-        return await self._call(world, name, worker, before)
-
     async def _call(self, world: World, name: str, worker: Worker, before: Facts) -> tuple[World, Change]:
+        """A numbered call reaches the server, for the first time or again."""
         assert worker.sent is not None
         sent, world = worker.sent, world.with_worker(name, worker)
-        change = expected(name, sent, before, world.is_group_lost)
+        change = expected(name, worker, before, world)
         reply = await ask(self.deliver(world.queue, name, sent))
         if not isinstance(reply, StepReply):
-            if not _is_done(name, sent, before):
-                worker = worker._replace(hidden=_truth(name, sent, before, world.is_group_lost))
-            return world.with_worker(name, worker), change
-        check_reply(name, worker, sent, reply, before, change)
-        return world.with_worker(name, take_in(world.queue, worker, sent, reply, before)), change
+            hidden = tuple(change.refused) if worker.hidden is None else worker.hidden
+            return world.with_worker(name, worker._replace(hidden=hidden)), change
+        check_reply(name, worker, reply, before, change)
+        return world.with_worker(name, take_in(world.queue, worker, reply, before)), change
 
     async def deliver(self, queue: str, name: str, sent: Sent) -> StepReply:
         """The call reaches the server."""
@@ -147,75 +144,57 @@ class Hands:
         return world, Change(f"{name}'s note", is_still=not is_own)
 
 
-def _row(name: str, facts: Facts) -> tuple[int, str]:
-    """The last call of a worker that the server knows, and what it refused."""
-    number, _, refused = facts.meta.get(f"w:{name}", "0|").partition("|")
-    return int(number), refused
-
-
-def _is_done(name: str, sent: Sent, before: Facts) -> bool:
-    return _row(name, before)[0] >= sent.number
-
-
-def _refused(name: str, sent: Sent, before: Facts, is_group_lost: bool) -> list[str]:
-    """Entries of a first delivery that are not this worker's any more. Once the group was lost an entry may be given out again
-    under its id, and whoever settles it first has settled it."""
-    return [
-        c.entry for c in sent.claims if not (c.entry in before.pending and (is_group_lost or before.pending[c.entry][0] == name))
-    ]
-
-
-def _truth(name: str, sent: Sent, before: Facts, is_group_lost: bool) -> StepReply:
-    """What the lost answer said of the settles."""
-    return StepReply("ok", _refused(name, sent, before, is_group_lost), [], 0, -1, 0, False, "", "")
-
-
-def expected(name: str, sent: Sent, before: Facts, is_group_lost: bool) -> Change:
-    """What a numbered call may do to a queue in this state."""
+def expected(name: str, worker: Worker, before: Facts, world: World) -> Change:
+    """What a numbered call may do to a queue in this state. One that was done before does nothing."""
+    sent = worker.sent
+    assert sent is not None
     what = f"{name}'s call {sent.number} ({sent.verb or 'claim'})"
-    if _is_done(name, sent, before):
+    if worker.hidden is not None:
         return Change(what, is_still=True)
-    change = Change(what, claimer=name, most=sent.want)
-    refused = change.refused = _refused(name, sent, before, is_group_lost)
+    change = Change(what, claimer=name, most=sent.want if world.gives_out() else 0)
     for claim in sent.claims:
-        if claim.entry in refused:
+        spot = before.spots.get(claim.id, (None,))[0]
+        owner = before.pending.get(claim.entry, ("",))[0]
+        if not owner or (owner != name and not world.is_group_lost) or spot is None:
+            change.refused.append(claim.entry)
             continue
         end = ENDS[sent.verb]
         if f"c{claim.id}" in before.flags and sent.verb in GOES_ON:
             end = "cancelled"
         change.may[claim.id] = frozenset({end})
-        if sent.verb == "retry":
+        if sent.verb == "retry":  # cancelled then, it is told at the attempt that would have come, as any retrying job is
             change.attempts[claim.id] = claim.envelope.attempt + 1
+        if end == "retrying":
+            change.dues[claim.id] = world.now_ms
+        elif end == "scheduled":
+            change.dues[claim.id] = world.now_ms + HOUR
+        elif end == "waiting":  # given back: to the front of its priority, or to run alone
+            change.tags[claim.id] = "s" if spot.stalls else FRONTS[int(spot.priority) - 1]
     return change
 
 
-def check_reply(name: str, worker: Worker, sent: Sent, reply: StepReply, before: Facts, change: Change) -> None:
-    """The answer says the truth: what was refused, and what is claimed."""
-    number, refused = _row(name, before)
-    if number > sent.number:
-        if reply.status != "stale":
-            raise LawBroken(f"{change.what} is older than call {number} and was answered {reply.status}")
+def check_reply(name: str, worker: Worker, reply: StepReply, before: Facts, change: Change) -> None:
+    """The answer says the truth: what was refused, and what is claimed. Once the group was lost an entry may be given out again under
+    its id, and whoever settles it first has settled it."""
+    if worker.hidden is None:
+        if reply.status != "ok":
+            raise LawBroken(f"{change.what} is new and was answered {reply.status}")
+        if sorted(reply.lost) != sorted(change.refused):
+            raise LawBroken(f"{change.what}: told that {reply.lost} are lost, and {change.refused} is the truth")
         return
-    if number == sent.number:
-        if reply.status != "again":
-            raise LawBroken(f"{change.what} was done before and was answered {reply.status}")
-        first = worker.hidden.lost if worker.hidden is not None else [e for e in refused.split(",") if e]
-        if reply.lost != first:
-            raise LawBroken(f"{change.what} was answered again: lost {reply.lost}, at first it was {first}")
-        mine = {entry for entry, (owner, _, _) in before.pending.items() if owner == name}
-        if {entry for _, entry, _ in reply.rows} != mine:
-            raise LawBroken(
-                f"{change.what} was answered again with {[r[1] for r in reply.rows]}, pending for it are {sorted(mine)}"
-            )
-        return
-    if reply.status != "ok":
-        raise LawBroken(f"{change.what} is new and was answered {reply.status}")
-    if sorted(reply.lost) != sorted(change.refused):
-        raise LawBroken(f"{change.what}: told that {reply.lost} are lost, and {change.refused} is the truth")
+    if reply.status != "again":
+        raise LawBroken(f"{change.what} was done before and was answered {reply.status}")
+    if sorted(reply.lost) != sorted(worker.hidden):
+        raise LawBroken(f"{change.what} was answered again: lost {reply.lost}, at first it was {list(worker.hidden)}")
+    mine = {entry for entry, (owner, _, _) in before.pending.items() if owner == name}
+    if {entry for _, entry, _ in reply.rows} != mine:
+        raise LawBroken(f"{change.what} was answered again with {[r[1] for r in reply.rows]}, pending for it are {sorted(mine)}")
 
 
-def take_in(queue: str, worker: Worker, sent: Sent, reply: StepReply, before: Facts) -> Worker:
+def take_in(queue: str, worker: Worker, reply: StepReply, before: Facts) -> Worker:
     """What a worker knows once it has read an answer."""
+    sent = worker.sent
+    assert sent is not None
     settled = {c.entry for c in sent.claims}
     held: list[Claim] = [c for c in worker.held if c.entry not in settled]
     known = {c.entry for c in held} | settled

@@ -9,7 +9,6 @@ import msgspec
 from engine.store.claim import Claim
 from engine.store.producing import Entry
 from engine.store.settles import Settles
-from engine.store.work import StepReply
 from tests.support.factory import HOUR, body
 
 from .facts import Facts
@@ -87,8 +86,8 @@ class Worker(NamedTuple):
     """What the last renewal named: a copy of it may still lie in a buffer."""
     is_open: bool = False
     """The last call has not been answered."""
-    hidden: StepReply | None = None
-    """The answer to it that was lost."""
+    hidden: tuple[str, ...] | None = None
+    """Its answer was lost, and these are the entries that it said are lost; None: it has not reached the server."""
     asleep: tuple[str, int] | None = None
     """Found less than it wanted: the bell's id then, and the next due time it was told."""
     is_gone: bool = False
@@ -120,6 +119,11 @@ class World(NamedTuple):
     """Copies that may still arrive late."""
     now_ms: int = START_MS
     cursors: tuple[tuple[str, str], ...] = ()
+    is_paused: bool = False
+    gate_ms: int = 0
+    """Until when nothing is given out, as a rate limit asked."""
+    taken: tuple[tuple[str, int, int], ...] = ()
+    """Dedup keys: the key, which of `ids` has it, and until when."""
     is_usurped: bool = False
     """A stranger's key stands in the place of ours."""
     is_group_lost: bool = False
@@ -133,6 +137,10 @@ class World(NamedTuple):
         """The same world, but for this worker."""
         return self._replace(workers={**self.workers, name: worker})
 
+    def gives_out(self) -> bool:
+        """Whether jobs may be claimed."""
+        return not self.is_paused and self.gate_ms <= self.now_ms
+
     def form(self, facts: Facts) -> str:
         """What decides how it goes on, as text."""
         people = [(name, *_worker_form(w, facts, self.copies > 0)) for name, w in sorted(self.workers.items())]
@@ -143,6 +151,9 @@ class World(NamedTuple):
             self.copies,
             self.now_ms,
             self.cursors,
+            self.is_paused,
+            self.gate_ms,
+            self.taken,
             self.is_usurped,
             self.is_group_lost,
             self.ids,
@@ -151,14 +162,13 @@ class World(NamedTuple):
 
 
 def _worker_form(worker: Worker, facts: Facts, may_be_copied: bool) -> tuple[object, ...]:
-    answer = worker.hidden
     return (
         worker.number,
         [_claim_form(c) for c in worker.held],
         _sent_form(worker.sent) if worker.is_open or may_be_copied else "",
         (_sent_form(worker.earlier), [_claim_form(c) for c in worker.renewal]) if may_be_copied else "",
         worker.is_open,
-        (answer.lost, [row[:2] for row in answer.rows]) if answer is not None else "",
+        worker.hidden,
         (worker.asleep[0] == facts.bell, worker.asleep[1]) if worker.asleep else "",
         worker.is_gone,
     )

@@ -9,7 +9,7 @@ from .world import Worker, World
 
 def check_world(world: World, facts: Facts) -> None:
     """Every law; LawBroken with the first that does not hold."""
-    may_claim = _gives_out(world, facts)
+    may_claim = world.gives_out()
     for name, worker in world.workers.items():
         if not worker.is_gone:
             _knows_what_it_holds(name, worker, facts)
@@ -25,12 +25,6 @@ def _knows_what_it_holds(name: str, worker: Worker, facts: Facts) -> None:
     unknown = [job_id for entry, (owner, job_id, _) in facts.pending.items() if owner == name and entry not in known]
     if unknown:
         raise LawBroken(f"{unknown} are claimed for {name}, which has its answer and does not know: they stand still for a lease")
-
-
-def _gives_out(world: World, facts: Facts) -> bool:
-    till = facts.meta.get("paused", "").partition(";")[0]
-    paused = bool(till) and (till == "0" or int(till) > world.now_ms)
-    return not paused and int(facts.meta.get("gate", 0)) <= world.now_ms
 
 
 def _sleeps_well(name: str, worker: Worker, facts: Facts) -> None:
