@@ -68,6 +68,7 @@ class Proxy:
         """Connections so far."""
         self._server: asyncio.Server | None = None
         self._keep: Matches | None = None
+        self._delay = 0.0
         self.kept: list[bytes] = []
         """Requests that `keep` asked for, as they came."""
 
@@ -107,6 +108,10 @@ class Proxy:
         writer.close()
         await writer.wait_closed()
         return answer
+
+    def slow(self, seconds: float) -> None:
+        """From now on each message takes so long, each way."""
+        self._delay = seconds
 
     def swallow(self) -> None:
         """From now on nothing passes, in either direction, and nobody is told."""
@@ -156,6 +161,7 @@ class Proxy:
         async def back() -> None:
             while data := await up_reader.read(1 << 16):
                 answered.set()
+                await asyncio.sleep(self._delay)
                 await self._passing.wait()
                 if not dropping:
                     writer.write(data)
@@ -167,6 +173,7 @@ class Proxy:
                 command, raw = await _read_command(reader)
                 if self._keep is not None and self._keep(command):
                     self.kept.append(raw)
+                await asyncio.sleep(self._delay)
                 await self._passing.wait()
                 struck = next((cut for cut in self._cuts if cut.hits(command)), None)
                 if struck is not None and struck.when == "before":

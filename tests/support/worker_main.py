@@ -9,6 +9,7 @@ of the worker's life, by wrapping the store's `step` in this process only: the e
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -167,6 +168,8 @@ async def _act(journal: Journal, act: str, script: Script, job: Job) -> int | No
                     journal.write("told", job.id, n=script.n, text="swallowed")
         case "block":  # the event loop
             time.sleep(script.seconds)  # noqa: ASYNC251 - to block the loop is what it is for
+        case "hold":  # every thread of the process: C code that keeps Python's lock
+            ctypes.PyDLL(None).usleep(int(script.seconds * 1_000_000))
         case "sys.exit":
             sys.exit(3)
         case "exit":

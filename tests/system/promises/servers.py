@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ class OwnServer:
         self.directory = Path(self._room.name)
         self.socket = self.directory / "s.sock"
         self._command = [
+            *("sh", "-c", 'trap "" XFSZ; exec "$@"', "server"),  # a file that may not grow is an error, as on a full disk
             *(binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", *options),
         ]
@@ -79,6 +81,23 @@ class OwnServer:
         """SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def fill_disk(self, room: int = 0) -> None:
+        """No file of it may grow any more, but for so many bytes."""
+        assert self._process is not None
+        largest = max(path.stat().st_size for path in self.directory.rglob("*.aof"))
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (largest + room, resource.RLIM_INFINITY))
+
+    def empty_disk(self) -> None:
+        """They may again."""
+        assert self._process is not None
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def has_ended(self) -> bool:
+        """True when it ended by itself."""
+        assert self._process is not None
+        self._process.wait(5)
+        return True
 
     def is_up(self) -> bool:
         """True when it answers."""
