@@ -42,6 +42,9 @@ class Door:
         """With what the last knock failed; None while the door is open, or nobody has knocked yet."""
         self.round = 0
         """Counts troubles. One of them breaks many connections: who names an older round adds nothing."""
+        self.silences = 0
+        """Counts how often a connection gave no answer in its time. What was made before the last of these is likely dead too
+        (a firewall that forgot us tells nobody), and to find that out one by one takes a timeout each."""
 
     def __repr__(self) -> str:
         return f"<Door {f'shut, {self._failures} failures' if self.is_shut else 'open'}>"
@@ -73,6 +76,11 @@ class Door:
         if came_in == self.round and not self.is_shut:
             self.is_shut = True
             self._next_mono = 0.0
+
+    def fell_silent(self, made_in: int) -> None:
+        """A connection that was made after so many silences gave no answer. Those of its age say nothing new."""
+        if made_in == self.silences:
+            self.silences += 1
 
     def failed(self, came_in: int, error: StoreError, *, is_wrong: bool = False) -> None:
         """Connecting failed, or (`is_wrong`) whoever let us in refuses as the wrong server."""

@@ -44,7 +44,7 @@ class Wire:
         self._connect_timeout = connect_timeout
         self._connection: AbstractConnection | None = None
         self._talk: Talk | None = None
-        self._round = 0
+        self._round = self._silences = 0
         self._is_on_trial = False
 
     def __repr__(self) -> str:
@@ -53,13 +53,13 @@ class Wire:
     @property
     def is_up(self) -> bool:
         """True when a call needs no connection first."""
-        return self._talk is not None and not self._talk.is_over
+        return self._talk is not None and not self._talk.is_over and self._silences == self._door.silences
 
     @property
     def is_over(self) -> bool:
-        """True when the server has closed it since the last call: no outage, but who counts on what it did before must look who
-        answers now, so `call` says it. `drop` makes the next call connect."""
-        return self._talk is not None and self._talk.is_over
+        """True when the server has closed it since the last call, or one of its age has given no answer since: no outage, but who
+        counts on what it did before must look who answers now, so `call` says it. `drop` makes the next call connect."""
+        return self._talk is not None and not self.is_up
 
     async def call(
         self, *args: Any, timeout: float | None = None, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
@@ -77,12 +77,16 @@ class Wire:
         try:
             if talk.is_over:  # said, not mended in silence: whoever claims must look whether the same server answers
                 raise ConnectionResetError("the connection was closed while idle")
+            if self._silences != self._door.silences:
+                raise ConnectionResetError("another connection as old as this one gave no answer")
             sent = True
             reply = await talk.ask(args, self._timeout if timeout is None else timeout, first, said)
         except rx.ResponseError as error:
             raise await self._refused(error) from error
         except (rx.RedisError, OSError, TimeoutError) as error:
             await self.drop()
+            if isinstance(error, TimeoutError):
+                self._door.fell_silent(self._silences)
             self._door.doubt(self._round)
             raise translate(error, sent=sent, where=self._where) from error
         except BaseException as error:  # cancelled in the middle: the reply would be read by the next caller
@@ -107,7 +111,7 @@ class Wire:
         await self.drop()
         try:
             async with self._door.knock():
-                self._round = self._door.round
+                self._round, self._silences = self._door.round, self._door.silences
                 connection, talk = await self._greet()
         except ShutOut as shut:
             raise copy.copy(shut.cause) from None  # each caller raises one of its own: they collect tracebacks

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from engine import Clock, StoreError, StoreUnanswered
+from engine import Clock, StoreError, StoreUnanswered, StoreUnreachable
 from engine.keys import prefix
 from engine.store.address import Address
 from engine.store.link import MAX_WIRES, Link
@@ -114,6 +114,28 @@ async def test_where_a_socket_cannot_be_had_twice_a_greeting_is_made_all_the_sam
     monkeypatch.setattr("engine.store.address.os.dup", refuse)
     async with lone_store(proxy.url) as far:
         await far.link.call("PING")
+
+
+# --- connections that die unseen ----------------------------------------------------------------------------------------
+
+
+async def test_of_connections_that_died_unseen_one_is_waited_for_and_no_other(proxy: Proxy) -> None:
+    """A firewall that forgot a process tells nobody. Each idle connection had to be found dead by a call of its own, a timeout
+    each: a worker with a few of them stood still for several times its socket timeout."""
+    link = Link(proxy.url, clock=Clock(), timeout=0.3)
+    own = [link.new_wire() for _ in range(2)]
+    await asyncio.gather(*(link.call("PING") for _ in range(3)), *(wire.call("PING") for wire in own))
+    assert proxy.came == 5
+    proxy.deaden()
+    with pytest.raises(StoreUnanswered):
+        await link.call("PING")
+    await asyncio.gather(*(link.call("PING") for _ in range(3)))
+    for wire in own:
+        with pytest.raises(StoreUnreachable, match="as old as this one"):  # said at once, and nothing was sent
+            await wire.call("PING")
+        await wire.call("PING")
+    assert proxy.came == 10
+    await asyncio.gather(link.close(), *(wire.drop() for wire in own))
 
 
 # --- cancelled at random ---------------------------------------------------------------------------------------------

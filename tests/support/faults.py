@@ -121,6 +121,12 @@ class Proxy:
         """What was held back passes, late, and so does everything after it."""
         self._passing.set()
 
+    def deaden(self) -> None:
+        """Nothing passes any more on the connections that there are, and nobody is told; new ones pass."""
+        self._passing.clear()
+        self._passing = asyncio.Event()
+        self._passing.set()
+
     async def hold(self, seconds: float) -> None:
         """Let nothing pass for so long: an outage of the network."""
         self.swallow()
@@ -155,14 +161,14 @@ class Proxy:
             _, late = await dialing
             late.close()
             raise
-        dropping = False
+        passing, dropping = self._passing, False
         answered = asyncio.Event()
 
         async def back() -> None:
             while data := await up_reader.read(1 << 16):
                 answered.set()
                 await asyncio.sleep(self._delay)
-                await self._passing.wait()
+                await passing.wait()
                 if not dropping:
                     writer.write(data)
                     await writer.drain()
@@ -174,7 +180,7 @@ class Proxy:
                 if self._keep is not None and self._keep(command):
                     self.kept.append(raw)
                 await asyncio.sleep(self._delay)
-                await self._passing.wait()
+                await passing.wait()
                 struck = next((cut for cut in self._cuts if cut.hits(command)), None)
                 if struck is not None and struck.when == "before":
                     return
