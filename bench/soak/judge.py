@@ -57,7 +57,7 @@ def section(samples: Sequence[Sample], settled: Sequence[str], left: Sequence[st
         Figure("open files of the steady worker, growth", growth(samples, lambda s: s.worker_files), at_most=2),
         Figure("threads of the steady worker, growth", growth(samples, lambda s: s.worker_threads), at_most=2),
         Figure("connections, growth", growth(samples, lambda s: s.connections), at_most=4),
-        Figure("groups, growth", growth(samples, lambda s: s.groups), at_most=0),
+        Figure("groups beyond one a ready stream, growth", growth(samples, lambda s: s.groups), at_most=0),
         Figure(
             "consumers, growth",
             growth(samples, lambda s: s.consumers),

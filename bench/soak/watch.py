@@ -34,6 +34,7 @@ class Sample:
     connections: int
     consumers: int
     groups: int
+    """beyond the one that each ready stream has"""
     waiting: int
     """jobs that have not ended"""
     kinds: Mapping[str, float] = field(default_factory=dict)
@@ -61,9 +62,9 @@ class Watch:
         for queue in self._queues:
             at = f"engine:{{{queue}}}:"
             for tag in self.redis.hget(at + "meta", "tags") or "":
-                for group in self.redis.xinfo_groups(f"{at}ready:{tag}"):
-                    groups += 1
-                    consumers += int(group["consumers"])
+                found = self.redis.xinfo_groups(f"{at}ready:{tag}")
+                groups += len(found) - 1
+                consumers += sum(int(group["consumers"]) for group in found)
                 waiting += int(self.redis.xlen(f"{at}ready:{tag}"))
             waiting += sum(int(self.redis.zcard(at + name)) for name in ("scheduled", "retrying"))
             waiting += int(self.redis.xlen(at + "blocked"))
