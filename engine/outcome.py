@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
 from .errors import AttemptTimeout, ConfigError, LeaseLost, StoreError, words
 from .given import within
@@ -92,8 +94,7 @@ the exception's words), or a backoff for its retries. The class nearest to the e
 # --- how an attempt ended --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """The handler returned."""
 
     value: object = None
@@ -131,8 +132,7 @@ Ending = Returned | Raised | TimedOut | Asked | Stopped
 # --- what the store is told ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """The job is done."""
 
     value: object = None

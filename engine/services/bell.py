@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..clock import Clock
 from ..errors import StoreError
@@ -48,7 +49,12 @@ class Bell(Service):
         self._on_ring = on_ring
         self._on_cancel = on_cancel
         self._wire = store.link.new_wire(self._queues[0], BLOCK_SECONDS)
-        self._seen: dict[str, str] = {}
+        self._sources = {
+            f"{prefix(queue)}{name}".encode(): (queue, name == "bell") for queue in self._queues for name in ("bell", "control")
+        }
+        """Key -> its queue, and whether it is the bell or the control stream."""
+        self._seen: dict[bytes, bytes] = {}
+        """Key -> id of the last sound heard there."""
         self._tries = 0
         self._patience: asyncio.Future[None] | None = None
 
@@ -56,7 +62,7 @@ class Bell(Service):
         """Remember where the streams end now; call before the pools look for the first time."""
         for queue in self._queues:
             for name, last in (await self._store.last_ids(queue)).items():
-                self._seen[prefix(queue) + name] = last
+                self._seen[f"{prefix(queue)}{name}".encode()] = last.encode()
 
     async def run_once(self) -> int:
         """Wait for the next sound; returns how many were heard (0 when none came in time)."""
@@ -65,7 +71,7 @@ class Bell(Service):
                 await self.begin()
                 self._look_everywhere()  # what was rung before this beginning is not heard
             read = ("XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *self._seen, *self._seen.values())
-            reply = await self._wire.call(*read, timeout=BLOCK_SECONDS + MARGIN)
+            reply = await self._wire.call(*read, timeout=BLOCK_SECONDS + MARGIN, hear=self._hear)
         except StoreError as error:
             if self._stopping:
                 return 0  # `close` has cut the read off
@@ -79,16 +85,19 @@ class Bell(Service):
         self._tries = 0
         heard = 0
         for key, entries in (reply or {}).items():
-            name = text(key)
-            queue = next(q for q in self._queues if name.startswith(prefix(q)))
-            for entry, fields in entries:
-                heard += 1
-                self._seen[name] = text(entry)
-                if name.endswith(":control"):
-                    self._on_cancel(queue, text(fields[3]))
-            if name.endswith(":bell"):
-                self._on_ring(queue)
+            heard += len(entries)
+            self._seen[key] = entries[-1][0]
+            queue, is_bell = self._sources[key]
+            for _, fields in entries if not is_bell else ():
+                self._on_cancel(queue, text(fields[3]))
         return heard
+
+    def _hear(self, reply: Any) -> None:
+        """Rings are passed on at once: a job waits for them. What else there is to do about them comes after."""
+        for key in reply or ():
+            queue, is_bell = self._sources[key]
+            if is_bell:
+                self._on_ring(queue)
 
     async def _wait_out(self, error: StoreError) -> None:
         """As long as the outage wants, or until closed."""

@@ -7,7 +7,6 @@ nothing before it knows which server answers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -27,8 +26,7 @@ GLANCES = 6
 _pack = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What came back. `settles` is what was settled in the end: less than was given when leases were lost meanwhile."""
 
     reply: StepReply

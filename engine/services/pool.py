@@ -26,7 +26,7 @@ from .executor import HandlerCancelled
 from .gate import Gate
 from .holdings import Holdings
 from .outage import Outage
-from .outbox import Outbox
+from .outbox import NOTHING, Outbox
 from .places import Places
 from .prefetch import Prefetch
 from .pulse import Pulse
@@ -220,12 +220,15 @@ class Pool:
     async def _step(self, want: int) -> None:
         """Send what finished, ask for `want`, take the answer in."""
         settles = self._outbox.take()
-        self._settler.pour(settles)
+        if settles is not NOTHING:
+            self._settler.pour(settles)
         if want > 0:
             self._hungry = False
         answer = await self._caller.send(settles, want)
         if answer is not None:
             self._accept(answer.reply, answer.settles, want, answer.sent_mono)
+            if len(self._ready) and not self._hungry:
+                await self._clock.sleep(0)  # the slots start what came before this pool prepares for its rest
 
     def _drop(self, lost: set[str]) -> None:
         """Another server process answers, and these leases did not come along: nothing may be settled for them."""

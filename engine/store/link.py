@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,11 +22,9 @@ from .door import Door
 from .patience import FIRST_PAUSE, is_rare, pause
 from .translate import is_passing
 from .wire import SENT, Wire
+from .wires import Wires
 
 T = TypeVar("T")
-
-MAX_WIRES = 64
-"""Connections one process opens for calls at most; a caller beyond that waits for a free one."""
 
 
 @dataclass(slots=True)
@@ -51,9 +50,7 @@ class Link:
         self._address = Address(url, timeout=connect_timeout, name=name, tls=tls or {})
         self._clock = clock
         self._doors: dict[str, Door] = {}
-        self._free: dict[str, list[Wire]] = {}
-        self._wires: list[Wire] = []
-        self._room = asyncio.Semaphore(MAX_WIRES)
+        self._wires: dict[str, Wires] = {}
         self._closed = False
         self.allowed = {"rights"}
         """Scripts whose commands our user is known to have the right to"""
@@ -64,7 +61,7 @@ class Link:
         """The server's address as it may be shown."""
 
     def __repr__(self) -> str:
-        return f"<Link {self.where} wires={len(self._wires)}>"
+        return f"<Link {self.where} wires={sum(map(len, self._wires.values()))}>"
 
     @property
     def is_cluster(self) -> bool:
@@ -91,52 +88,50 @@ class Link:
 
     async def call(self, *args: Any, queue: str = "") -> Any:
         """One command, once. Errors as `Wire.call`."""
-        async with self._room:
-            free, wire = self._take(queue)
-            try:
-                if wire.is_over:
-                    await wire.drop()
-                return await wire.call(*args)
-            finally:
-                free.append(wire)
+        wires = self._wires_to(queue)
+        wire = wires.take() or await wires.wait()
+        try:
+            if wire.is_over:
+                await wire.drop()
+            return await wire.call(*args)
+        finally:
+            wires.give(wire)
 
     async def run(self, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once. Errors as `Wire.call`."""
-        async with self._room:
-            free, wire = self._take(queue)
-            try:
-                if wire.is_over:
-                    await wire.drop()
-                return await wire.run(name, prefix, *args)
-            finally:
-                free.append(wire)
+        wires = self._wires_to(queue)
+        wire = wires.take() or await wires.wait()
+        try:
+            if wire.is_over:
+                await wire.drop()
+            return await wire.run(name, prefix, *args)
+        finally:
+            wires.give(wire)
 
     async def run_confirmed(self, replicas: int, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once, answered when so many replicas have what it wrote. Errors as `Wire.run_confirmed`."""
-        async with self._room:
-            free, wire = self._take(queue)
-            try:
-                if wire.is_over:
-                    await wire.drop()
-                return await wire.run_confirmed(replicas, name, prefix, *args)
-            finally:
-                free.append(wire)
+        wires = self._wires_to(queue)
+        wire = wires.take() or await wires.wait()
+        try:
+            if wire.is_over:
+                await wire.drop()
+            return await wire.run_confirmed(replicas, name, prefix, *args)
+        finally:
+            wires.give(wire)
 
     def is_up(self, queue: str) -> bool:
         """True when a call would leave at once, over a connection that nobody uses."""
-        free = self._free.get(self._server_of(queue), ())
-        return len(free) > 0 and free[-1].is_up and not self._room.locked()
+        wires = self._wires.get(self._server_of(queue))
+        return wires is not None and wires.is_up
 
-    def _take(self, queue: str) -> tuple[list[Wire], Wire]:
-        """A wire nobody uses, and where it goes back to."""
+    def _wires_to(self, queue: str) -> Wires:
         if self._closed:
             raise EngineClosed("the engine is closed: use it inside `async with engine`")
-        free = self._free.setdefault(self._server_of(queue), [])
-        if free:
-            return free, free.pop()
-        wire = self.new_wire(queue)
-        self._wires.append(wire)
-        return free, wire
+        server = self._server_of(queue)
+        wires = self._wires.get(server)
+        if wires is None:
+            wires = self._wires[server] = Wires(functools.partial(self.new_wire, queue))
+        return wires
 
     async def patient(
         self,
@@ -205,5 +200,5 @@ class Link:
     async def close(self) -> None:
         """Drop every connection; later calls raise EngineClosed."""
         self._closed = True
-        for wire in self._wires:
-            await wire.drop()
+        for wires in self._wires.values():
+            await wires.drop()

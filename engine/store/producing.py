@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..declared import NO_LIMIT, Limit
 from ..errors import StoreRefused
@@ -14,8 +15,7 @@ DROPPING = "enqueue drop-oldest"
 """What `needs` calls the script where it may remove jobs, which a producer has no right to otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One job as the enqueue script wants it."""
 
     body: bytes
@@ -33,8 +33,7 @@ class Entry:
         return f"{self.priority};{self.delay_ms};{self.at_ms};{self.dedup_window_ms};{len(key.encode())};{key}{self.dedup_key}"
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(msgspec.Struct, frozen=True):
     """The id a job got, or the first job's when it is a duplicate; '' when the queue was full and the job was refused."""
 
     id: str

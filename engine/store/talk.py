@@ -8,11 +8,14 @@ transport is given this protocol instead: hiredis packs, hiredis parses, one fut
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import hiredis
 import redis.exceptions as rx
 from redis.asyncio.connection import AbstractConnection
+
+from ..clock import Clock
 
 LAST_LOOK: Final = 0.005
 """Seconds after a time limit for a reply that is already in the socket: uvloop looks at timers before it looks at sockets, so a
@@ -20,6 +23,8 @@ loop that was held up would find every reply too late."""
 
 
 _NOT_YET = object()
+_mono = Clock().mono
+"""Always real time: a server does not wait for a test's clock. Not the loop's, which stands still while a handler blocks it."""
 
 
 class Talk(asyncio.Protocol):
@@ -29,8 +34,12 @@ class Talk(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(protocolError=rx.InvalidResponse, replyError=rx.ResponseError, notEnoughData=_NOT_YET)
         self._waiting: asyncio.Future[Any] | None = None
+        self._due_mono = self._armed_mono = 0.0
+        """When the reply is too late, and when the timer looks after it; both `_mono`."""
+        self._timer: asyncio.TimerHandle | None = None
         self._said: list[Any] | None = None
         """Of two requests sent together: where the first one's reply goes."""
+        self._hear: Callable[[Any], None] | None = None
         writer = connection._writer
         if writer is None:
             raise rx.ConnectionError("the connection closed during its greeting")
@@ -44,11 +53,17 @@ class Talk(asyncio.Protocol):
         return f"<Talk {state}>"
 
     async def ask(
-        self, args: tuple[Any, ...], timeout: float, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
+        self,
+        args: tuple[Any, ...],
+        timeout: float,
+        first: tuple[Any, ...] | None = None,
+        said: list[Any] | None = None,
+        hear: Callable[[Any], None] | None = None,
     ) -> Any:
         """Send one command, return its reply; a refusal is raised as redis-py's ResponseError, its text as the server sent it.
 
-        A command `first` is sent with it, and begun before it: its reply, or its refusal, is put into `said`.
+        A command `first` is sent with it, and begun before it: its reply, or its refusal, is put into `said`. `hear` is
+        called with the reply at the very moment it arrives, before the caller's turn on the loop comes; it must not raise.
 
         Raises:
             TimeoutError: no reply within `timeout` seconds. The talk must be closed: the reply may still come.
@@ -56,14 +71,16 @@ class Talk(asyncio.Protocol):
         """
         waiting = self._waiting = self._loop.create_future()
         self._said = said
-        timer = self._loop.call_later(timeout, self._is_late, waiting, LAST_LOOK)
+        self._hear = hear
+        self._due_mono = due_mono = _mono() + timeout
+        if self._timer is None or due_mono < self._armed_mono:
+            self._arm(due_mono)
         try:
             request = hiredis.pack_command(args)
             self._transport.write(request if first is None else hiredis.pack_command(first) + request)
             reply = await waiting
         finally:
-            timer.cancel()
-            self._waiting = self._said = None
+            self._waiting = self._said = self._hear = None
             del waiting  # its error's traceback leads here: a ring
         if isinstance(reply, rx.ResponseError):
             raise reply
@@ -72,6 +89,9 @@ class Talk(asyncio.Protocol):
     def close(self) -> None:
         """Drop the connection without waiting for anything."""
         self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -96,16 +116,31 @@ class Talk(asyncio.Protocol):
         elif self._said is not None and not self._said:
             self._said.append(reply)
         elif not self._waiting.done():
+            if self._hear is not None and not isinstance(reply, rx.ResponseError):
+                self._hear(reply)
             self._waiting.set_result(reply)
 
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
 
-    def _is_late(self, waiting: asyncio.Future[Any], last_look: float) -> None:
-        if waiting.done():
+    def _arm(self, due_mono: float) -> None:
+        """One timer, which stays for the calls that follow: to make and cancel one a call took a tenth of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_mono = due_mono
+        self._timer = self._loop.call_later(due_mono - _mono(), self._look)
+
+    def _look(self) -> None:
+        self._timer, waiting = None, self._waiting
+        if waiting is None or waiting.done():
             return
-        if last_look:
-            self._loop.call_later(last_look, self._is_late, waiting, 0.0)
+        if _mono() < self._due_mono:
+            self._arm(self._due_mono)
         else:
-            waiting.set_exception(TimeoutError())
+            self._loop.call_later(LAST_LOOK, _give_up, waiting)
+
+
+def _give_up(waiting: asyncio.Future[Any]) -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError())

@@ -62,10 +62,16 @@ class Wire:
         return self._talk is not None and not self.is_up
 
     async def call(
-        self, *args: Any, timeout: float | None = None, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        first: tuple[Any, ...] | None = None,
+        said: list[Any] | None = None,
+        hear: Callable[[Any], None] | None = None,
     ) -> Any:
         """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own. `first`, `said`: a
-        command that is sent with it and begun before it, and where its reply goes, or its ResponseError.
+        command that is sent with it and begun before it, and where its reply goes, or its ResponseError. `hear`: called with the
+        reply as it arrives; it must not raise.
 
         Raises:
             StoreUnreachable: nothing was sent. Repeat.
@@ -80,7 +86,7 @@ class Wire:
             if self._silences != self._door.silences:
                 raise ConnectionResetError("another connection as old as this one gave no answer")
             sent = True
-            reply = await talk.ask(args, self._timeout if timeout is None else timeout, first, said)
+            reply = await talk.ask(args, self._timeout if timeout is None else timeout, first, said, hear)
         except rx.ResponseError as error:
             raise await self._refused(error) from error
         except (rx.RedisError, OSError, TimeoutError) as error:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..errors import BadPayload
 from ..keys import prefix
 from .base import Verbs, text
@@ -20,8 +22,7 @@ RENEWALS = 200
 """Entries a call of `renew`: more would take the script over 2 ms."""
 
 
-@dataclass(slots=True)
-class StepReply:
+class StepReply(msgspec.Struct):
     """What one step answered."""
 
     status: str

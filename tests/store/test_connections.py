@@ -13,11 +13,12 @@ from redis.asyncio.connection import AbstractConnection
 from engine import Clock, StoreError, StoreUnanswered, StoreUnreachable
 from engine.keys import prefix
 from engine.store.address import Address
-from engine.store.link import MAX_WIRES, Link
+from engine.store.link import Link
 from engine.store.producing import Entry
 from engine.store.redis_store import RedisStore
 from engine.store.scripts import script
 from engine.store.wire import Wire
+from engine.store.wires import MAX_WIRES
 from tests.support.factory import body, lone_store
 from tests.support.faults import Command, Proxy
 from tests.support.running import until
@@ -221,9 +222,10 @@ async def test_cancelled_calls_leave_no_reply_to_others_and_no_connection_behind
     print(f"seed {seed}: {fuzz.calls} calls, {fuzz.cancelled} of them cancelled, {await connections()} connections")
     assert fuzz.calls > 200
     assert fuzz.cancelled > fuzz.calls / 10
-    assert await connections() <= len([wire for wire in link._wires if wire.is_up]) + len(fuzz._own) <= CALLERS + len(fuzz._own)
+    (wires,) = link._wires.values()
+    assert await connections() <= len([wire for wire in wires._made if wire.is_up]) + len(fuzz._own) <= CALLERS + len(fuzz._own)
     assert await link.call("ECHO", "after") == b"after"
-    assert not link._room.locked()
+    assert len(wires._free) == len(wires)
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:  # every place in the bounded set is free again
         for _ in range(MAX_WIRES):
             group.create_task(link.call("PING"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine import Clock
@@ -14,6 +15,7 @@ from engine.store.producing import DROPPING
 from engine.store.redis_store import RedisStore
 from engine.store.scripts import names, script
 from engine.store.wire import Wire
+from engine.store.wires import Wires
 
 COPY = """
 local from, to = KEYS[1], KEYS[2]
@@ -41,7 +43,8 @@ class Lane(Link):
         super().__init__(url, clock=Even())
         self.allowed.update((*names(), DROPPING))  # the rights of the test's own user are not asked for, call by call
         self.wire: Wire = _Way(self)
-        self._wires.append(self.wire)
+        self._wires[""] = wires = Wires(lambda: self.wire)
+        assert wires.take() is self.wire, "so that closing the link drops it"
         self._copy = ""
         self._before: tuple[Any, ...] | None = None
         self.loses = 0
@@ -81,7 +84,12 @@ class _Way(Wire):
         self._lane = lane
 
     async def call(
-        self, *args: Any, timeout: float | None = None, first: tuple[Any, ...] | None = None, said: list[Any] | None = None
+        self,
+        *args: Any,
+        timeout: float | None = None,
+        first: tuple[Any, ...] | None = None,
+        said: list[Any] | None = None,
+        hear: Callable[[Any], None] | None = None,
     ) -> Any:
         """With what must precede it; its reply may be lost."""
         self._lane.made += 1
@@ -90,7 +98,7 @@ class _Way(Wire):
             await super().call(*before)
         elif before is not None:
             first, said = before, []
-        reply = await super().call(*args, timeout=timeout, first=first, said=said)
+        reply = await super().call(*args, timeout=timeout, first=first, said=said, hear=hear)
         if before is not None and said and isinstance(said[0], Exception):
             raise said[0]
         if self._lane.loses:

@@ -1,0 +1,73 @@
+"""Wires: the connections to one server that calls share, and the callers that wait for a free one.
+
+A semaphore and a list would do the same in four times the steps, at every call of every producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from .wire import Wire
+
+MAX_WIRES = 64
+"""Connections one process opens to a server for calls at most; a caller beyond that waits for the next that comes free."""
+
+
+class Wires:
+    """`take`, or `wait` when there is none to take; `give` it back in any case."""
+
+    __slots__ = ("_free", "_made", "_make", "_waiting")
+
+    def __init__(self, make: Callable[[], Wire]) -> None:
+        self._make = make
+        self._made: list[Wire] = []
+        self._free: list[Wire] = []
+        self._waiting: deque[asyncio.Future[Wire]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Wires {len(self._free)} of {len(self._made)} free>"
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    @property
+    def is_up(self) -> bool:
+        """True when a call would leave at once, over a connection that nobody uses."""
+        return len(self._free) > 0 and self._free[-1].is_up
+
+    def take(self) -> Wire | None:
+        """One that nobody uses, the one used last; None when all are in use, and there may be no more."""
+        if self._free:
+            return self._free.pop()
+        if len(self._made) == MAX_WIRES:
+            return None
+        wire = self._make()
+        self._made.append(wire)
+        return wire
+
+    async def wait(self) -> Wire:
+        """The next that comes free."""
+        turn: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it came in the same moment
+                self.give(turn.result())
+            raise
+
+    def give(self, wire: Wire) -> None:
+        """Not used any more: the next caller's, or free."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(wire)
+                return
+        self._free.append(wire)
+
+    async def drop(self) -> None:
+        """Close them all; whoever uses one is told that it broke."""
+        for wire in self._made:
+            await wire.drop()

@@ -1,0 +1,63 @@
+"""The connections that calls share: bounded, handed on in order, none lost to a caller that gave up."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.store.redis_store import RedisStore
+from engine.store.wire import Wire
+from engine.store.wires import MAX_WIRES, Wires
+
+
+async def test_the_wire_used_last_is_taken_first_and_no_more_are_made_than_may_be(store: RedisStore) -> None:
+    wires = Wires(store.link.new_wire)
+    taken = [wires.take() for _ in range(MAX_WIRES)]
+    assert None not in taken
+    assert wires.take() is None
+    assert taken[3] is not None
+    wires.give(taken[3])
+    assert wires.take() is taken[3]
+
+
+async def test_who_waits_gets_the_next_free_wire_in_order(store: RedisStore) -> None:
+    wires, taken = _all_taken(store)
+    first, second = (asyncio.ensure_future(wires.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    for wire in taken[:2]:
+        wires.give(wire)
+    assert [await first, await second] == taken[:2]
+    assert wires.take() is None
+
+
+async def test_a_caller_that_gave_up_is_passed_over(store: RedisStore) -> None:
+    wires, taken = _all_taken(store)
+    gone, patient = (asyncio.ensure_future(wires.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    wires.give(taken[0])
+    assert await patient is taken[0]
+
+
+async def test_a_wire_that_came_as_its_caller_gave_up_goes_to_the_next(store: RedisStore) -> None:
+    wires, taken = _all_taken(store)
+    gone, patient = (asyncio.ensure_future(wires.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    wires.give(taken[0])
+    gone.cancel()
+    assert await patient is taken[0]
+    wires.give(taken[0])
+    assert wires.take() is taken[0]
+
+
+async def test_more_calls_at_once_than_connections_are_all_answered(store: RedisStore) -> None:
+    answers = await asyncio.gather(*(store.link.call("INCR", "calls") for _ in range(3 * MAX_WIRES)))
+    assert sorted(answers) == list(range(1, 3 * MAX_WIRES + 1))
+    clients = await store.link.call("CLIENT", "LIST")
+    assert clients.count(b" addr=") <= MAX_WIRES + 8
+
+
+def _all_taken(store: RedisStore) -> tuple[Wires, list[Wire]]:
+    wires = Wires(store.link.new_wire)
+    taken = [wire for _ in range(MAX_WIRES) if (wire := wires.take()) is not None]
+    assert len(taken) == MAX_WIRES
+    return wires, taken
