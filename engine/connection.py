@@ -43,7 +43,7 @@ class Connection:
 
         Raises:
             StoreUnreachable, StoreDenied: as the sentence says.
-            StoreUnsuitable: too old, a replica, or a weaker durability class than ENGINE_DURABILITY asks for.
+            StoreUnsuitable: too old, a replica, or it keeps less than ENGINE_DURABILITY asks for.
             ConfigError: the embedded server can't run here.
         """
         if self._embedded is not None:
@@ -117,6 +117,12 @@ class Connection:
                 f"{where} is a read-only replica: name the primary in REDIS_URL, or use redis+sentinel://", code="READONLY"
             )
         asked = self._settings.durability
+        if asked not in (None, "memory") and info.evicts_jobs:
+            raise StoreUnsuitable(
+                f"{where} deletes jobs at its memory limit (maxmemory-policy {info.policy}), but ENGINE_DURABILITY asks for "
+                f"{asked!r}: CONFIG SET maxmemory-policy noeviction, and in its configuration file",
+                code="DURABILITY",
+            )
         if asked is not None and not info.carries(asked):
             raise StoreUnsuitable(
                 f"{where} has durability class {info.durability!r}, but ENGINE_DURABILITY asks for {asked!r}: "

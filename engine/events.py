@@ -167,11 +167,19 @@ class DataLoss(Event, frozen=True, kw_only=True, tag="data.loss"):
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker.started"):
-    """A worker claims jobs from `queues`, `slots` at once in all."""
+    """A worker claims jobs from `queues`, `slots` at once in all; `durability` is the class of the server, found at its start."""
 
     worker: str
     queues: tuple[str, ...]
     slots: int
+    durability: str
+
+
+class ServerUnsafe(Event, frozen=True, kw_only=True, tag="server.unsafe"):
+    """A worker starts on a server that puts jobs at risk: `what` says how, `mend` what to do. `engine doctor` has more."""
+
+    what: str
+    mend: str
 
 
 class WorkerDraining(Event, frozen=True, kw_only=True, tag="worker.draining"):
@@ -243,8 +251,8 @@ class ListenerFailed(Event, frozen=True, kw_only=True, tag="listener.failed"):
 ALL: tuple[type[Event], ...] = (
     JobEnqueued, JobStarted, JobCompleted, JobRetried, JobSnoozed, JobReleased, JobDied, JobCancelled, LeaseLost, HandlerStuck,
     HandlerUnknown, JobsReclaimed, JobsPromoted, JobsDropped, QueuePaused, QueueResumed, Swept, DataLoss,
-    WorkerStarted, WorkerDraining, WorkerStopped, MemoryHigh, MemoryExceeded, LoopBlocked, StoreDown, StoreUp, ServiceFailed,
-    ListenerFailed,
+    WorkerStarted, ServerUnsafe, WorkerDraining, WorkerStopped, MemoryHigh, MemoryExceeded, LoopBlocked,
+    StoreDown, StoreUp, ServiceFailed, ListenerFailed,
 )  # fmt: skip
 """Every kind of event. `msgspec.json.Decoder(Union[ALL])` reads back what `msgspec.json.encode` wrote."""
 

@@ -48,6 +48,7 @@ LEVELS: Mapping[type[events.Event], Level] = {
     events.JobsDropped: "warning",
     events.HandlerUnknown: "warning",
     events.QueuePaused: "warning",
+    events.ServerUnsafe: "warning",
     events.MemoryHigh: "warning",
     events.MemoryExceeded: "warning",
     events.LoopBlocked: "warning",

@@ -15,8 +15,9 @@ from contextlib import AsyncExitStack
 
 from . import __version__
 from .app import Engine
+from .client.checkup_server import server_findings
 from .errors import StoreError
-from .events import LoopBlocked, WorkerDraining, WorkerStarted, WorkerStopped
+from .events import LoopBlocked, ServerUnsafe, WorkerDraining, WorkerStarted, WorkerStopped
 from .services.base import Service
 from .services.bell import Bell
 from .services.desk import Desk
@@ -31,6 +32,7 @@ from .services.pulse import Pulse
 from .services.reclaimer import Reclaimer
 from .services.sweeper import Sweeper
 from .store.redis_store import RedisStore
+from .store.server import ServerInfo
 
 CANCEL_GRACE = 2.0
 """Seconds a cancelled handler gets to wind up before the worker leaves without it."""
@@ -120,8 +122,7 @@ class Worker:
             for bell in self._bells:
                 await store.link.patient(bell.begin, timeout=wait)
             keeper.start()
-            slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
-            self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, at_ms=self._clock.now_ms()))
+            self._tell_start(connection.info)
             try:
                 drained = await self._work()
             finally:
@@ -130,6 +131,16 @@ class Worker:
             released = sum(pool.released for pool in self._pools.values())
             self._events.emit(WorkerStopped(worker=self.name, drained=drained, released=released, at_ms=self._clock.now_ms()))
             return drained
+
+    def _tell_start(self, info: ServerInfo | None) -> None:
+        """What it does, and what a reader of its log must know of the server: nobody runs `engine doctor` before each start."""
+        now_ms = self._clock.now_ms()
+        slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
+        known = info.durability if info is not None else ""
+        self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, durability=known, at_ms=now_ms))
+        for one in server_findings(info) if info is not None else []:
+            if one.level == "problem":
+                self._events.emit(ServerUnsafe(what=one.what, mend=one.mend, at_ms=now_ms))
 
     @property
     def _bells(self) -> list[Bell]:

@@ -109,6 +109,12 @@ class ServerInfo:
         return DURABILITIES.index(self.durability) >= DURABILITIES.index(asked)
 
     @property
+    def evicts_jobs(self) -> bool:
+        """True when it deletes whatever it likes at its memory limit: then no class holds. volatile-* policies spare jobs, whose
+        keys have no time to live."""
+        return bool(self.maxmemory) and self.policy.startswith("allkeys-")
+
+    @property
     def version_numbers(self) -> tuple[int, int]:
         """Major and minor, for comparing."""
         parts = [int(part) if part.isdigit() else 0 for part in self.version.split(".")[:2]]

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from engine import Engine, EnqueueUnknown, Settings, StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnreachable
-from engine.events import StoreDown
+from engine.events import ServerUnsafe, StoreDown, WorkerStarted
 from engine.keys import prefix
 from engine.store.patience import LONGEST_PAUSE, RARE_PAUSE
 from tests.support.factory import lone_store
@@ -318,3 +318,16 @@ async def test_what_scripts_and_reads_meet_has_its_code(server_kind: str) -> Non
             assert await waiting == "UNBLOCKED"
             assert await code("EVAL", "return redis.call('DEL', KEYS[1])", 1, "engine:{q}:text") == "READONLY"
         admin.close()
+
+
+async def test_a_worker_says_at_its_start_what_the_server_keeps_and_what_is_unsafe(server_kind: str) -> None:
+    with OwnServer(server_kind, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru") as server:
+        app = App(server.url)
+        async with app.engine, running(app.engine):
+            assert (await app.recorder.next(WorkerStarted)).durability == "disk"
+            unsafe = await app.recorder.next(ServerUnsafe)
+            assert "maxmemory-policy is allkeys-lru: at its memory limit it deletes jobs" in unsafe.what
+            assert "noeviction" in unsafe.mend
+        with pytest.raises(StoreRefused, match="deletes jobs at its memory limit"):
+            async with Engine(settings=Settings(redis_url=server.url, durability="disk")):
+                raise AssertionError("it was let in")

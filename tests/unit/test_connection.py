@@ -57,6 +57,25 @@ def test_an_old_server_is_named_with_what_is_needed(flavour_version: tuple[Any, 
         check(replace(GOOD, flavour=flavour, version=version))
 
 
+@pytest.mark.parametrize(
+    ("changes", "asked", "is_enough"),
+    [
+        ({"policy": "allkeys-lru", "maxmemory": 10**9}, "process", False),
+        ({"policy": "allkeys-lru", "maxmemory": 10**9}, None, True),
+        ({"policy": "allkeys-lru", "maxmemory": 0}, "process", True),
+        ({"policy": "volatile-lru", "maxmemory": 10**9}, "process", True),
+    ],
+)
+def test_a_server_that_deletes_jobs_is_refused_by_who_asks_for_durability(
+    changes: dict[str, Any], asked: Any, is_enough: bool
+) -> None:
+    if is_enough:
+        check(replace(GOOD, **changes), durability=asked)
+    else:
+        with pytest.raises(StoreUnsuitable, match=r"deletes jobs at its memory limit \(maxmemory-policy allkeys-lru\)"):
+            check(replace(GOOD, **changes), durability=asked)
+
+
 def test_a_replica_is_refused_with_the_way_out() -> None:
     with pytest.raises(StoreUnsuitable, match="read-only replica: name the primary in REDIS_URL"):
         check(replace(GOOD, role="slave"))
