@@ -24,6 +24,8 @@ class Holdings:
         self._watchers: list[Callable[[], None]] = []
         self.solo: str | None = None
         """The queue whose suspect waits or runs; the others claim nothing meanwhile."""
+        self._solo_next: list[str] = []
+        """Whose turn it is after that: emptied once, the process runs the suspects of all its queues."""
 
     def __repr__(self) -> str:
         return f"<Holdings {self.total} solo={self.solo}>"
@@ -75,8 +77,10 @@ class Holdings:
         self._watchers.append(wake)
 
     def take_solo(self, queue: str) -> bool:
-        """Ask for the solo turn; False when another queue has it."""
+        """Ask for the solo turn; False when another queue has it, and it comes next."""
         if self.solo not in (None, queue):
+            if queue not in self._solo_next:
+                self._solo_next.append(queue)
             return False
         self.solo = queue
         return True
@@ -88,8 +92,8 @@ class Holdings:
                 wake()
 
     def end_solo(self, queue: str) -> None:
-        """The suspect has ended, or was somebody else's: everybody may claim again."""
+        """The suspect has ended, or was somebody else's: the next queue has its turn, or everybody may claim again."""
         if self.solo == queue:
-            self.solo = None
+            self.solo = self._solo_next.pop(0) if self._solo_next else None
             for wake in self._watchers:
                 wake()

@@ -34,13 +34,11 @@ from .rest import Rest
 from .runner import Runner
 from .settling import Settler
 from .slot import Slot
+from .solo import Solo
 from .turns import Turns
 
 BATCH = 100
 """Most settles, and most claims, of one call: about 15 us each keeps the script under 2 ms."""
-SOLO_TURN = 2.0
-"""Seconds in which one suspect follows the other, as long as the server keeps the turn for a worker (lua/step.lua); then the
-other queues of the process have theirs. To empty it again for the next suspect takes as long as the longest of their jobs."""
 FLUSH = 64
 """Settles after which a slot lets the loop turn, so that the next call leaves while it goes on."""
 
@@ -97,7 +95,7 @@ class Pool:
         self._sleep = Rest(clock)
         self._hungry = True
         self._running = 0
-        self._solo_mono = 0.0
+        self._solo = Solo(spec.name, holdings, clock)
         self._gate = Gate(spec.name, clock, events)
         self._stopping = False
         self._gone = False
@@ -205,9 +203,8 @@ class Pool:
                 self._desk.hunger(queue, False)
                 self._desk.keep(queue, self._used)
             return 0
-        if self._holdings.solo == queue:
-            ended = len(self._outbox) if self._clock.mono() - self._solo_mono < SOLO_TURN else 0  # it leaves with this very call
-            return 1 if self._holdings.total - ended == 0 and self._holdings.beside(queue) == 0 else 0
+        if self._solo.is_on:
+            return self._solo.want(len(self._outbox))
         if self._desk is not None:
             room = max(self._places.count - self._running - len(self._ready), 0)
             return self._ready.fitting(min(self._desk.share(queue, len(self._held), room), BATCH))
@@ -262,18 +259,11 @@ class Pool:
         if self._desk is not None:
             self._desk.hunger(self.spec.name, self._hungry)
             self._desk.keep(self.spec.name, self._used)
-        if reply.drain and self._take_solo():
+        if self._solo.answered(is_told=reply.drain, has_asked=want > 0, held=self._held):
             self._hungry = True
-        elif self._holdings.solo == self.spec.name and not any(claim.is_suspect for claim in self._held.values()):
-            self._holdings.end_solo(self.spec.name)  # the suspect has ended, or another worker has taken it
         self._holdings.ended()
         if self._on_due is not None and reply.next_due_ms:
             self._on_due(reply.next_due_ms, reply.now_ms)
-
-    def _take_solo(self) -> bool:
-        if self._holdings.solo is None:
-            self._solo_mono = self._clock.mono()
-        return self._holdings.take_solo(self.spec.name)
 
     def _take_in(self, reply: StepReply, sent_mono: float) -> int:
         taken = 0
@@ -289,7 +279,7 @@ class Pool:
                 continue
             self._held[entry] = claim
             if claim.is_suspect:
-                self._take_solo()
+                self._solo.took()
             if self._stopping or self._gate.is_closed:
                 self._give_back(claim)
             else:

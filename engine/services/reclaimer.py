@@ -1,7 +1,8 @@
 """Reclaimer: takes jobs back from workers that were lost.
 
 Every worker runs one for each queue. An entry whose lease ran out is removed and added anew in one script, as a suspect that
-runs alone, or buried at its stall limit. After an outage the script itself grants a grace of a lease and a half.
+runs alone, or buried at its stall limit; a pass comes at the very end of a lease that nobody renews. After an outage the
+script itself grants a grace of a lease and a half.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from ..store.work import Reclaimed
 from .base import Service
 
 PASSES_A_LEASE = 8
-"""A lost job waits its lease, and a pass more: 1.25 s with the default lease of 10 s."""
+"""One in 1.25 s with the default lease of 10 s: often enough to see that a lease is about to run out, since nobody renewed it."""
+SOON = 0.01
+"""Seconds after such a lease has run out until the pass that takes it; so long at least between two passes."""
 IDLE, IDLE_JITTER = 0.35, 0.05
 """Leases between two passes while nothing is held anywhere, more or less: what is claimed a moment later can't run out before a
 whole lease. Under half a lease, after which the script takes the silence for an outage."""
@@ -36,6 +39,7 @@ class Reclaimer(Service):
         self._grace = grace
         self._cursors: dict[str, str] = {}
         self._in_grace: bool | None = None
+        self._soonest: float | None = None
         self._told_grace = False
         self._passed_mono = 0.0
 
@@ -62,7 +66,7 @@ class Reclaimer(Service):
             moved, buried = moved + done.moved, buried + done.buried
             if done.moved + done.buried < BITE:
                 break
-        done = Reclaimed(done.cursors, moved, buried, done.in_grace)
+        done = Reclaimed(done.cursors, moved, buried, done.in_grace, done.soonest_ms)
         # a worker that starts into a grace was not there for the outage, and tells neither its beginning nor its end
         turned = done.in_grace != self._told_grace and (self._told_grace or self._in_grace is False)
         if done.moved or done.buried or turned:
@@ -77,6 +81,7 @@ class Reclaimer(Service):
                 )
             )
         self._in_grace = done.in_grace
+        self._soonest = done.soonest_ms / 1000 if done.soonest_ms >= 0 else None
         return done
 
     def hear(self) -> None:
@@ -86,7 +91,8 @@ class Reclaimer(Service):
             self.wake()
 
     def next_wait(self) -> float:
-        """An eighth of a lease; a third while nothing is held."""
+        """An eighth of a lease, or until one runs out that nobody renews; a third of a lease while nothing is held."""
         if self._cursors or self._in_grace or self._failed:
-            return super().next_wait()
+            wait = super().next_wait()
+            return wait if self._soonest is None or self._failed else min(wait, self._soonest + SOON)
         return self.period * PASSES_A_LEASE * (IDLE + IDLE_JITTER * (2 * self._clock.random() - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -50,6 +50,8 @@ class Reclaimed:
     moved: int
     buried: int
     in_grace: bool
+    soonest_ms: int = field(default=-1, compare=False)
+    """Until the next lease that was looked at runs out, unless it is renewed; -1 when none was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class WorkVerbs(Verbs):
         flat = [part for pair in cursors.items() for part in pair]
         reply = await self._run("reclaim", queue, worker, lease_ms, limit, stall_limit, int(grace), *flat)
         pairs = [text(x) for x in reply[0]]
-        return Reclaimed(dict(zip(pairs[::2], pairs[1::2], strict=True)), int(reply[1]), int(reply[2]), bool(reply[3]))
+        cursors = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return Reclaimed(cursors, int(reply[1]), int(reply[2]), bool(reply[3]), int(reply[4]))
 
     async def promote(self, queue: str, limit: int = 50) -> Promoted:
         """Move due jobs to where they can run. Redis: lua/promote.lua."""

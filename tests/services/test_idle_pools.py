@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from engine import Clock
 from engine.events import Events, JobCompleted, JobStarted
 from engine.keys import prefix
-from engine.services import rest
+from engine.services import rest, solo
 from engine.services.bell import Bell
 from engine.services.holdings import Holdings
 from engine.services.outage import Outage
@@ -172,6 +172,72 @@ async def test_a_suspect_waits_until_the_other_queues_jobs_have_ended(store: Red
         await process.recorder.next(JobCompleted)
     assert beside == [False]
     assert started.is_set()
+
+
+async def _lost(store: RedisStore, queue: str, payload: object, n: int = 1) -> None:
+    """Jobs whose worker is gone; they come back with the next `reclaim`."""
+    await enqueue(store, queue, n, data=body(payload=payload))
+    gone = Hand(store, queue, "gone")
+    await gone.lapse(*await gone.claim(n))
+
+
+async def test_no_other_queues_job_starts_while_the_process_is_emptied_for_a_suspect(store: RedisStore, queue: str) -> None:
+    other, order, ends = f"{queue}-other", list[str](), {name: asyncio.Event() for name in ("short", "long")}
+
+    async def run(payload: str) -> None:
+        order.append(payload)
+        if payload in ends:
+            await ends[payload].wait()
+
+    await _lost(store, other, "suspect")
+    async with running(Process(store, queue, other, handlers=(handler(run),))) as process:
+        for name in ends:
+            await enqueue(store, other, data=body(payload=name))
+            await process.recorder.next(JobStarted)
+        await reclaim(store, other)
+        process.pools[other].look()  # by another worker's reclaim; the ring is not what this is about
+        await until(_answer(lambda: process.holdings.solo), lambda name: name == other)
+        await enqueue(store, queue, 3, data=body(payload="of the other queue"))
+        ends["short"].set()
+        await process.recorder.next(JobCompleted)
+        await until(_answer(lambda: len(process.holdings.of(other))), lambda held: held == 1)
+        ends["long"].set()
+        await process.recorder.next(JobCompleted)
+        for _ in range(4):
+            await process.recorder.next(JobCompleted)
+    assert order == ["short", "long", "suspect", *["of the other queue"] * 3]
+
+
+async def test_a_process_that_was_emptied_for_long_runs_suspects_for_as_long(
+    store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solo, "TURN", 0.0)  # or as long as emptying took
+    other, order = f"{queue}-other", list[str]()
+
+    async def run(payload: str) -> None:
+        order.append(payload)
+        if payload == "long":
+            await asyncio.sleep(1.0)
+
+    await _lost(store, other, "suspect", 4)
+    async with running(Process(store, queue, other, handlers=(handler(run),))) as process:
+        await enqueue(store, queue, data=body(payload="long"))
+        await process.recorder.next(JobStarted)
+        await reclaim(store, other)
+        process.pools[other].look()
+        await until(_answer(lambda: process.holdings.solo), lambda name: name == other)
+        for name in (queue, other):
+            await enqueue(store, name, 20, data=body(payload="innocent"))
+        for _ in range(1 + 4 + 40):
+            await process.recorder.next(JobCompleted)
+    assert [kind for kind, _ in groupby(order)] == ["long", "suspect", "innocent"]
+
+
+def _answer(look: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+    async def answer() -> Any:
+        return look()
+
+    return answer
 
 
 async def test_a_reply_that_is_lost_costs_nothing_and_repeats_nothing(server_url: str, store: RedisStore, queue: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from engine import Clock, Engine
 from engine.events import Events, JobsReclaimed
 from engine.keys import prefix
+from engine.services import reclaimer as reclaimer_module
 from engine.services.reclaimer import Reclaimer
 from engine.store.redis_store import RedisStore
 from engine.worker import Worker
@@ -66,12 +67,23 @@ async def test_the_beginning_and_the_end_of_a_grace_are_told(store: RedisStore, 
     assert "on duty" in service.status()
 
 
-async def test_a_lost_job_waits_for_its_lease_and_an_eighth_more() -> None:
-    class NoStore(RedisStore):
-        def __init__(self) -> None:
-            return
-
-    assert reclaimer(NoStore(), "q", Events(Clock())).period == LEASE_MS / 1000 / 8
+async def test_a_lost_job_waits_for_its_lease_and_no_pass_more(store: RedisStore, queue: str) -> None:
+    service = reclaimer(store, queue, Events(Clock()))
+    lease = LEASE_MS / 1000
+    assert service.period == lease / 8
+    await enqueue(store, queue, 2)
+    hand = Hand(store, queue)
+    first, second = await hand.claim(2)
+    await hand.lapse(first, ms=LEASE_MS * 9 // 10)
+    await hand.lapse(second, ms=LEASE_MS * 19 // 20)
+    assert (await service.run_once()).moved == 0
+    assert max(service.next_wait() for _ in range(50)) <= lease / 20 + reclaimer_module.SOON
+    await hand.lapse(second)
+    assert (await service.run_once()).moved == 1
+    assert lease / 20 < max(service.next_wait() for _ in range(50)) <= lease / 10 + reclaimer_module.SOON
+    await hand.lapse(first)
+    assert (await service.run_once()).moved == 1
+    assert min(service.next_wait() for _ in range(50)) > lease / 20
 
 
 async def test_it_looks_less_often_while_nothing_is_held_but_never_so_seldom_that_it_seems_an_outage(

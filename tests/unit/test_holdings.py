@@ -52,8 +52,19 @@ def test_while_a_suspect_waits_or_runs_the_other_queues_claim_nothing() -> None:
     assert (holdings.may_claim("a"), holdings.may_claim("b")) == (True, False)
     holdings.end_solo("b")  # not its turn to end
     assert not holdings.may_claim("b")
-    holdings.end_solo("a")
-    assert holdings.may_claim("b")
+
+
+def test_who_asks_while_another_queue_has_the_turn_has_the_next_and_nobody_claims_between() -> None:
+    holdings = Holdings()
+    holdings.take_solo("a")
+    for queue in ("b", "c", "b"):
+        assert not holdings.take_solo(queue)
+    seen = []
+    while holdings.solo is not None:
+        seen.append(holdings.solo)
+        holdings.end_solo(holdings.solo)
+    assert seen == ["a", "b", "c"]
+    assert all(holdings.may_claim(queue) for queue in "abc")
 
 
 def test_everybody_looks_when_the_process_is_empty_for_a_suspect_and_when_its_turn_is_over() -> None:

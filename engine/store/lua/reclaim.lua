@@ -4,7 +4,8 @@
 -- ARGV[1]  gap       ARGV[2]  now_ms
 -- ARGV[3]  worker    ARGV[4]  lease_ms    ARGV[5]  most entries a stream (40 keeps it under 2 ms)
 -- ARGV[6]  stall limit                    ARGV[7]  '1' grace on    then pairs: tag, cursor ('0-0' first)
--- Returns  {{tag, next cursor, ...}, moved, buried, '1' in grace}; a tag is left out when its stream has nothing pending
+-- Returns  {{tag, next cursor, ...}, moved, buried, '1' in grace, ms until the next lease that was looked at runs out (-1 none)}; a tag
+--          is left out when its stream has nothing pending
 -- Grace    nobody called for half a lease (outage, clock jumped): nothing is taken for a lease and a half, so that workers
 --          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
 -- Atomic   per call; a second call finds nothing
@@ -21,20 +22,20 @@ if ARGV[7] == '1' then
     call('HSET', P .. 'meta', 'grace', fmt(grace))
   end
   if T - beat > lease / 20 or T < beat then call('HSET', P .. 'meta', 'beat', fmt(T)) end
-  if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1 } end
+  if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1, -1 } end
 end
 local pending = {} -- the streams to look at: on an idle queue none, and that is all
 for tag in (m[3] or ''):gmatch('.') do
   local summary = try('XPENDING', P .. 'ready:' .. tag, 'w')
   if not summary.err and summary[1] > 0 then pending[#pending + 1] = tag end
 end
-if #pending == 0 then return { {}, 0, 0, 0 } end
+if #pending == 0 then return { {}, 0, 0, 0, -1 } end
 local cursors = {}
 for i = 8, #ARGV, 2 do
   cursors[ARGV[i]] = ARGV[i + 1]
 end
 sound()
-local next_cursors, moved, buried, dated = {}, 0, 0, 0
+local next_cursors, moved, buried, dated, oldest = {}, 0, 0, 0, -1
 local flags = call('EXISTS', P .. 'flags') == 1
 local function stalled(entry, value, worker)
   local ok, a, s, p, id, key, losses, body = pcall(parse, value)
@@ -70,6 +71,7 @@ for _, tag in ipairs(pending) do
   local from, owner, young = cursors[tag] or '0-0', {}, {}
   for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do
     owner[r[1]] = r[2]
+    if r[3] > oldest and r[3] < lease then oldest = r[3] end
     if r[3] == 0 and dated < 100 then -- the rest in the next round: a bite stays short
       local claim = young[r[2]] or { 'XCLAIM', stream, 'w', r[2], '0' }
       claim[#claim + 1], young[r[2]], dated = r[1], claim, dated + 1
@@ -90,4 +92,4 @@ for _, tag in ipairs(pending) do
   end
 end
 ring()
-return { next_cursors, moved, buried, 0 }
+return { next_cursors, moved, buried, 0, oldest < 0 and -1 or lease - oldest }
