@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from engine.declared import Limit
 from engine.job import State
@@ -64,7 +66,7 @@ class ProducersModel(JobsModel):
                 expected.append(Enqueued(got.id, False, made_room=fate == "makes room"))
                 self._add(got.id, entry)
         waiting = self._waiting() if limit.most else 0
-        expected = [one if one.id else replace(one, waiting=waiting) for one in expected]
+        expected = [one if one.id else msgspec.structs.replace(one, waiting=waiting) for one in expected]
         assert list(answer) == expected, f"answered {answer}, not {expected}"
         for job in pushed_out:
             self.hand_over(job)
