@@ -73,7 +73,8 @@ KINDS: Mapping[str, Span] = {**_WORKERS, **_PRODUCERS, **_NETWORK, **_SERVER}
 """Every kind that a schedule may have, in a run with one server and a proxy before it."""
 WATCHED: Mapping[str, Span] = {
     **{kind: KINDS[kind] for kind in ("kill@any", "kill@handler", "freeze@any", "freeze@handler", "deploy", "clock")},
-    **{kind: KINDS[kind] for kind in ("client-kill", "client-pause", "script-flush")},
+    **{kind: KINDS[kind] for kind in ("client-kill", "script-flush")},
+    "client-pause": Span(2.0, 0.2, 0.7),  # a longer one makes sentinels, which are paused as well, fail over by themselves
     "failover": Span(3.0),
     "failover-freeze": Span(1.5),
 }

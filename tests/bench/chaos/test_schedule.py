@@ -11,6 +11,7 @@ import pytest
 from bench.chaos.faults import INJECT
 from bench.chaos.kinds import COMMON, RARE, Drawer, table
 from bench.chaos.schedule import KINDS, WATCHED, draw, matching
+from bench.chaos.watched import DOWN_AFTER_MS
 
 
 def test_the_same_seed_draws_the_same_schedule_and_another_seed_another() -> None:
@@ -34,6 +35,7 @@ def test_a_frozen_worker_stays_so_for_longer_than_its_lease() -> None:
 def test_every_kind_can_be_injected_and_failovers_come_only_under_sentinel() -> None:
     assert set(INJECT) == {*KINDS, *WATCHED}
     assert {one.kind for one in draw(3, count=200, seconds=600.0, lease=2.0, among=WATCHED)} == set(WATCHED)
+    assert WATCHED["client-pause"].high_s * 1000 < DOWN_AFTER_MS, "a longer pause is a failover that nobody planned"
     with pytest.raises(ValueError, match="no such fault"):
         matching(("failover",))
     assert matching(("failover",), WATCHED) == ["failover"]
