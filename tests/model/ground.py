@@ -56,6 +56,8 @@ class Ground:
         self.wire = self.base.link.new_wire()
         self.steps = 0
         """How many calls were compared on this ground."""
+        self.claimed = self.settled = 0
+        """How many jobs those gave out, and how many endings they wrote down."""
 
     def __enter__(self) -> Ground:
         return self

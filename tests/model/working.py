@@ -130,9 +130,14 @@ class Working(Base):
         self._step(self.busy(w), 0, said, fate)
 
     @precondition(Base.has_jobs)
-    @rule(calls=st.lists(st.tuples(who, st.sampled_from((0, 1, 5, 12)), endings_of, fates), min_size=1, max_size=4))
-    def work(self, calls: list[tuple[int, int, list[Said], str]]) -> None:
-        """A few calls in a row: settle what is held, claim more in the same call."""
+    @rule(
+        calls=st.lists(st.tuples(who, st.sampled_from((0, 1, 5, 12)), endings_of, fates), min_size=4, max_size=12), groups=groups_of
+    )  # fmt: skip
+    def work(self, calls: list[tuple[int, int, list[Said], str]], groups: list[tuple[int, Entry]]) -> None:
+        """A few calls in a row: settle what is held, claim more in the same call. When nothing waits something new comes first."""
+        if self.has_room() and not self.model.in_state(State.WAITING):
+            self.enqueue(0, groups, NO_LIMIT)
+            self.compare_everything()
         for w, want, said, fate in calls:
             worker = self.workers[w]
             self._step(worker, want, said if worker.held else [], fate)
@@ -166,6 +171,9 @@ class Working(Base):
     def _send(self, worker: Worker, step: Step, *, is_heard: bool) -> None:
         reply = self.run(worker.send(step))
         self.model.step(worker.name, step.number, step.want, step.held, step.endings, reply)
+        if reply.status == "ok":
+            self.ground.claimed += len(reply.rows)
+            self.ground.settled += len(step.endings) - len(reply.lost)
         if is_heard:
             worker.take_in(step, reply)
 
