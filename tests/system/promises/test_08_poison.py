@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from engine import State
@@ -85,6 +86,17 @@ async def test_entries_that_cant_be_read_end_dead_as_they_are_and_the_rest_goes_
         b"1;0;5;;3;0;ab",
     }
     assert worker.process.poll() is None
+
+
+async def test_an_entry_of_a_later_version_that_says_more_runs_all_the_same(crew: Crew) -> None:
+    """A rolling upgrade: what a later version adds at the end of a body is passed over, not taken for garbage."""
+    payload = msgspec.msgpack.encode(Script(n=7, plan=("fail", "ok")))
+    body = msgspec.msgpack.encode(("do", msgspec.Raw(payload), None, None, None, False, (), {"added": "later"}, 1))
+    await _inject(crew, b"j", b"1;0;5;;0;0;" + body)
+    await crew.start()
+    counts = await crew.all_ended()
+    assert (counts.completed, counts.dead) == (1, 0)
+    assert [line.n for line in crew.journal.starts()] == [7, 7]
 
 
 async def test_an_entry_that_cant_be_read_is_buried_also_when_its_worker_was_killed(crew: Crew) -> None:
