@@ -5,14 +5,13 @@ BIN := .venv/bin
 RUN_FOR ?=
 BENCH ?=
 LOSSES ?=
-SOAK ?=
 CHAOS ?=
 # most tests wait for leases and processes rather than compute: three at a time fill two cores
 SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis interleavings bench losses chaos soak ci clean
+.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis interleavings bench losses chaos ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +45,7 @@ check: setup-dev ## lint, types, import contracts; Lua headers are tests/test_ho
 
 test: check ## everything CI runs: checks, the suite on the embedded Valkey, and on Redis where redis-server is installed
 	@$(BIN)/pytest $(SPREAD) --server valkey
-	@if command -v redis-server >/dev/null; then $(BIN)/pytest $(SPREAD) --server redis tests/store tests/services tests/system/promises --deselect tests/system/promises/test_11_large_queues.py --deselect tests/system/promises/test_09_no_crash.py::test_a_network_that_swallows_everything_for_longer_than_leases_makes_no_second_start; \
+	@if command -v redis-server >/dev/null; then $(BIN)/pytest $(SPREAD) --server redis tests/store tests/services tests/system/promises; \
 	else echo "redis-server is not installed: the second leg, on Redis 7, was left out (apt-get install redis-server)"; fi
 
 test-fast: setup-dev ## the suite without real time and real processes
@@ -68,9 +67,6 @@ chaos: setup-dev ## faults on purpose, and a proof that nothing was lost (CHAOS=
 
 losses: setup-dev ## what each durability setting loses: power, failover, split brain (LOSSES='--quick --server redis-server')
 	@$(BIN)/python -m bench.losses $(LOSSES)
-
-soak: setup-dev ## an hour of steady work with slow faults: does anything grow? (SOAK='--minutes 10')
-	@$(BIN)/python -m bench.soak $(SOAK)
 
 ci: ## what CI runs
 	@sh .ci/run

@@ -10,7 +10,6 @@ from .clock import Clock
 from .config import Settings
 from .embedded import EmbeddedServer
 from .errors import StoreUnsuitable
-from .redis_url import redact_url
 from .store.link import Link
 from .store.redis_store import RedisStore
 from .store.server import ServerInfo
@@ -53,7 +52,7 @@ class Connection:
         store = self.new_store()
         try:
             self.info = info = await store.link.patient(store.server_info, timeout=self._settings.connect_timeout)
-            self.check(info)
+            self._check(info, store.link.where)
         except BaseException:
             await store.close()
             if self._embedded is not None:
@@ -107,9 +106,7 @@ class Connection:
             if self._embedded is not None:
                 await self._embedded.__aexit__(None, None, None)
 
-    def check(self, info: ServerInfo) -> None:
-        """Raises StoreUnsuitable when the server can't carry the engine, or keeps less than ENGINE_DURABILITY asks for."""
-        where = redact_url(self._url).partition("?")[0] if self._url is not None else "the server"
+    def _check(self, info: ServerInfo, where: str) -> None:
         oldest = OLDEST[info.flavour]
         if info.version_numbers < oldest:
             name = info.flavour.capitalize()

@@ -31,7 +31,7 @@ SUFFIXES: dict[str, str] = {
     "blocked": "stream: envelopes of jobs behind their ordering key; the entry id of one blocked at enqueue is its job id",
     "keys": "hash: ordering key -> 13 bytes an id (ms, seq): the job that holds it, then up to 8 entries of `blocked` that wait "
     "behind it; `+` at the end: more are in its line",
-    "line:": "lists: line:<ordering key> the same 13 bytes for each entry that waits beyond the first 8, oldest first",
+    "line:": "sorted sets: line:<ordering key> the same 13 bytes for each entry that waits beyond the first 8, oldest first",
     "dedup:": "hashes: dedup:<class>:<generation> dedup key -> id and end of window; expire by themselves",
     "dead": "stream: the dead-letter queue: envelope, error, fingerprint",
     "done": "stream: packed records of completed jobs, several an entry",

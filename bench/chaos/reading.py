@@ -112,10 +112,10 @@ class Door:
             at += PAGE
 
     def members(self, key: str) -> list[bytes]:
-        """Every member of a list."""
+        """Every member of a sorted set, in its order."""
         found: list[bytes] = []
         while True:
-            page = self.ask("LRANGE", key, len(found), len(found) + PAGE - 1)
+            page = self.ask("ZRANGE", key, len(found), len(found) + PAGE - 1)
             found += page
             if len(page) < PAGE:
                 return found
@@ -235,7 +235,7 @@ def _read_done(door: Door, prefix: str, data: QueueData) -> None:
 def _read_keys(door: Door, prefix: str, data: QueueData) -> None:
     """Rows of `keys`, and the list of each, whether its row tells of one or not."""
     rows = dict(door.pairs(prefix + "keys"))
-    lengths = door.ask_all([("LLEN", f"{prefix}line:".encode() + key) for key in rows])
+    lengths = door.ask_all([("ZCARD", f"{prefix}line:".encode() + key) for key in rows])
     for (key, row), length in zip(rows.items(), lengths, strict=True):
         rest = door.members(f"{prefix}line:{key.decode()}") if length else []
         try:

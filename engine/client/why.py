@@ -95,7 +95,7 @@ def _in_line(found: Inspection, row: JobRow) -> str:
 def _blocked(found: Inspection, row: JobRow) -> str:
     key = shown(mask_text(row.envelope.key)) if row.envelope else "?"
     holder = f"{row.queue}/{found.holder} has it" if found.holder else "nobody seems to have it: run `engine doctor`"
-    place = f"number {found.line} in its line" if found.line else "further back than 1000 in its line"
+    place = f"number {found.line} in its line" if found.line else "and in nobody's line: run `engine doctor`"
     return f"behind its ordering key {key}, {place}; {holder}"
 
 

@@ -13,8 +13,8 @@ _CALLED = re.compile(r"\b(?:call|try)\(\s*'([A-Z]+)'(?:,\s*'([A-Z]+)')?")
 FAMILIES = ("XGROUP", "XINFO")
 """Commands whose second word is judged too."""
 
-_DROPPING = frozenset({"DEL", "EXISTS", "HDEL", "LLEN", "LPOP", "LREM", "XDEL", "ZREM"})
-_OUT_OF_REACH = {"enqueue": _DROPPING | {"LPOS"}, "enqueue drop-oldest": frozenset({"LPOS"})}
+_DROPPING = frozenset({"DEL", "EXISTS", "HDEL", "XDEL", "ZPOPMIN", "ZREM"})
+_OUT_OF_REACH = {"enqueue": _DROPPING | {"ZRANK"}, "enqueue drop-oldest": frozenset({"ZRANK"})}
 """What is only in those functions of a script's parts that it never calls, or only where a full queue's oldest jobs make room."""
 
 _SAMPLES = {

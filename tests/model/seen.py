@@ -27,7 +27,6 @@ for _, key in ipairs(call('KEYS', P .. '*')) do
   local row = { suffix, kind }
   if kind == 'hash' then row[3] = call('HGETALL', key)
   elseif kind == 'zset' then row[3] = call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  elseif kind == 'list' then row[3] = call('LRANGE', key, 0, -1)
   elseif kind == 'stream' then
     row[3] = call('XRANGE', key, suffix == 'events' and '(' .. ARGV[1] or '-', '+')
     if string.sub(suffix, 1, 6) == 'ready:' then
@@ -148,9 +147,9 @@ class Reader:
         found = {}
         for key, row in self.hash("keys").items():
             part, mark = _ids(row), len(row) % 13
-            more = [one for value in self.left.pop(f"line:{key}", (0, 0, ()))[2] for one in _ids(value)]
+            more = [one for value in self.left.pop(f"line:{key}", (0, 0, ()))[2][::2] for one in _ids(value)]
             assert 1 <= len(part) <= 1 + ROOM, f"{len(part)} ids in the row of {key}"
-            assert mark == bool(more), f"{key}: its row says {mark}, its list has {len(more)}"
+            assert mark == bool(more), f"{key}: its row says {mark}, its tail has {len(more)}"
             found[key] = [part[0], *(job_of[entry] for entry in (*part[1:], *more))]
         return found
 

@@ -173,10 +173,15 @@ async def test_blocked_jobs_that_stand_in_no_line_join_it_again(store: RedisStor
     assert sorted(await drained(store, queue)) == sorted(ids)
 
 
-async def test_a_long_line_is_sound_from_both_ends(store: RedisStore, queue: str) -> None:
+async def test_one_who_has_lost_his_place_in_the_middle_of_a_long_line_has_it_again(store: RedisStore, queue: str) -> None:
+    ids: list[str] = []
     for at in range(30):
-        await enqueue(store, queue, 100, ordering_key="k", producer=f"long-{at}")
+        ids += await enqueue(store, queue, 100, ordering_key="k", producer=f"long-{at}")
     assert await wrong(store, queue) == {}
+    ms, seq = (int(part) for part in ids[1500].split("-"))
+    assert await raw(store, queue, "ZREM", "line:k", ms.to_bytes(6, "big") + seq.to_bytes(7, "big")) == 1
+    assert await wrong(store, queue, mend=True) == {Kind.BLOCKED: {ids[1500]}}
+    assert (await lines(store, queue))["k"] == ids
 
 
 async def test_a_blocked_job_that_nobody_can_read_is_dead(store: RedisStore, queue: str) -> None:

@@ -16,7 +16,7 @@ for i = 1, #rows, 2 do
     part[#part + 1] = string.format('%d-%d', struct.unpack('>I6I7', rows[i + 1], at))
   end
   local list = {}
-  for _, one in ipairs(redis.call('LRANGE', P .. 'line:' .. rows[i], 0, -1)) do
+  for _, one in ipairs(redis.call('ZRANGE', P .. 'line:' .. rows[i], 0, -1)) do
     list[#list + 1] = string.format('%d-%d', struct.unpack('>I6I7', one))
   end
   out[#out + 1] = { rows[i], part, list, #rows[i + 1] % 13 }
@@ -29,13 +29,13 @@ end
 return { out, blocked, redis.call('KEYS', P .. 'line:*') }
 """
 ROOM = 8
-"""Entries that wait in a key's row before a list is begun: lua/parts/line.lua says the same."""
+"""Entries that wait in a key's row before a tail is begun: lua/parts/line.lua says the same."""
 
 
 async def lines(store: RedisStore, queue: str) -> dict[str, list[str]]:
     """Ordering key -> the job that holds it and those behind it, in turn, from the structures themselves, which are checked:
-    what is blocked stands in its key's line and nowhere else, and a list is there exactly when its key's row says so."""
-    rows, blocked, lists = await store.link.call("EVAL", _LINES, 1, prefix(queue))
+    what is blocked stands in its key's line and nowhere else, and a tail is there exactly when its key's row says so."""
+    rows, blocked, tails = await store.link.call("EVAL", _LINES, 1, prefix(queue))
     found: dict[str, list[str]] = {}
     job_of = {text(entry): (text(job_id), text(key)) for entry, job_id, key in blocked}
     named = 0
@@ -43,12 +43,12 @@ async def lines(store: RedisStore, queue: str) -> dict[str, list[str]]:
         name, entries = text(key), [text(one) for one in (*part[1:], *more)]
         assert len(part) >= 1, f"nobody holds {name}"
         assert len(part) <= 1 + ROOM, f"{len(part)} ids in the row of {name}"
-        assert mark == bool(more), f"{name}: its row says {mark}, its list has {len(more)}"
+        assert mark == bool(more), f"{name}: its row says {mark}, its tail has {len(more)}"
         assert all(job_of.get(entry, ("", ""))[1] == name for entry in entries), f"line of {name}: {entries}, blocked: {job_of}"
         named += len(entries)
         found[name] = [text(part[0]), *(job_of[entry][0] for entry in entries)]
     assert named == len(blocked), f"{len(blocked)} are blocked, {named} stand in a line"
-    assert len(lists) == sum(bool(more) for _, _, more, _ in rows), f"lists of nobody among {lists}"
+    assert len(tails) == sum(bool(more) for _, _, more, _ in rows), f"tails of nobody among {tails}"
     return found
 
 

@@ -179,7 +179,7 @@ PLANTS = [
     Plant(
         "line-served-from-its-end",
         "the last of a long line is next",
-        (Edit("parts/line.lua", "try('LPOP', P .. 'line:' .. key, ROOM)", "try('RPOP', P .. 'line:' .. key, ROOM)"),),
+        (Edit("parts/line.lua", "try('ZPOPMIN', P .. 'line:' .. key, ROOM)", "try('ZPOPMAX', P .. 'line:' .. key, ROOM)"),),
     ),
     Plant(
         "rung-never-cleared",

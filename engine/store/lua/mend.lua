@@ -91,10 +91,6 @@ function check.b(entry)
   local prio, key = read(env)
   if prio and key ~= '' then
     if is_held(key) and place_in_line(key, entry) > 0 then return true end
-    local long_list = has_list(line_of(key)) and try('LLEN', P .. 'line:' .. key)
-    if type(long_list) == 'number' and long_list > 1000 then -- from its other end; in the middle of a longer one it passes unseen
-      if long_list > 2000 or try('LPOS', P .. 'line:' .. key, short(entry), 'RANK', '-1', 'MAXLEN', 1000) then return true end
-    end
   end
   if not fix then return false end
   if prio and key ~= '' and is_held(key) then

@@ -53,7 +53,7 @@ for _, name in ipairs(names) do
     end
     streams[#streams + 1] = {{ tag, redis.call('XRANGE', stream, '-', '+'), pending, last }}
   elseif key then
-    lists[key] = ids(table.concat(redis.call('LRANGE', P .. name, 0, -1)))
+    lists[key] = ids(table.concat(redis.call('ZRANGE', P .. name, 0, -1)))
   elseif string.sub(name, 1, 6) == 'dedup:' then
     dedups[#dedups + 1] = redis.call('HGETALL', P .. name)
   elseif string.sub(name, 1, 6) == 'notes:' then

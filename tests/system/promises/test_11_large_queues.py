@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -42,7 +43,7 @@ for i = 1, n do
     redis.call('XADD', P .. 'ready:5', id, 'j', '1;0;5;;0;0;' .. body)
   elseif kind == 'blocked' then
     redis.call('XADD', P .. 'blocked', id, 'j', '1;0;5;;1;0;k' .. body)
-    redis.call('RPUSH', P .. 'line:k', struct.pack('>I6I7', ms, seq + i))
+    redis.call('ZADD', P .. 'line:k', 0, struct.pack('>I6I7', ms, seq + i))
   elseif kind == 'scheduled' then
     redis.call('ZADD', P .. 'scheduled', fmt(ms + 3600000 + i), id)
     redis.call('HSET', P .. 'jobs', id, '1;0;5;' .. id .. ';0;0;' .. body)
@@ -77,7 +78,7 @@ class Large:
     async def fill(self) -> None:
         await self.store.register_queue(QUEUE, 1)
         await enqueue(self.store, QUEUE)
-        await enqueue(self.store, QUEUE, 10, ordering_key="k")  # the holder, eight in its row, one in its list
+        await enqueue(self.store, QUEUE, 10, ordering_key="k")  # the holder, eight in its row, one in its tail
         try:
             raise OSError("nobody there: " + "y" * 200)
         except OSError as error:
@@ -126,12 +127,24 @@ async def test_beside_a_hundred_thousand_of_each_kind_every_look_and_every_bite_
     await times.dearest("clean, ended", partial(store.sweep_done, QUEUE, counts.now_ms + 3_600_000, limit=200, kind="completed"))
     for kind in ("waiting", "scheduled", "blocked"):
         assert (await client.job(middle[kind])).state.value == kind
-        await times.dearest(f"cancel, {kind}", partial(client.cancel, middle[kind]), rounds=1)
+        await times.dearest(f"cancel, {kind}", CancelNext(client, middle[kind]))
     await renew_beside_many_flags(store, times)
     await times.known(5)
     assert times.report() == {}
     for command in times.commands:
         assert is_bounded([word.decode(errors="replace") for word in command]), command
+
+
+class CancelNext:
+    """Each call cancels one job more, from an id on."""
+
+    def __init__(self, client: Client, first: str) -> None:
+        self._client = client
+        self._upto, _, seq = first.rpartition("-")
+        self._numbers = itertools.count(int(seq))
+
+    async def __call__(self) -> None:
+        assert (await self._client.cancel(f"{self._upto}-{next(self._numbers)}")).outcome == "cancelled"
 
 
 async def renew_beside_many_flags(store: RedisStore, times: Times) -> None:

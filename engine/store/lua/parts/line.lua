@@ -1,8 +1,10 @@
 -- line: who holds an ordering key and who waits behind it, first in, first out.
 -- `keys` has a row for each key in use: 13 bytes an id (short), first the holder's job id, then the entries of `blocked` that wait, at
--- most ROOM of them, because a key of its own for a short line costs more than the line. Who comes later is in the list line:<key>,
--- and a '+' at the row's end says so: nobody looks for a list that is not there. While there is one, all who come join it.
--- A row is read once a script and written once, by write_lines. Nothing here raises at a foreign type in a list's place.
+-- most ROOM of them, because a key of its own for a short line costs more than the line. Who comes later is in the tail line:<key>,
+-- and a '+' at the row's end says so: nobody looks for a tail that is not there. While there is one, all who come join it.
+-- A tail is a sorted set whose scores are all 0, so its order is that of the bytes: entries rise, so that is the order in which they
+-- came, and one in the middle of a long tail leaves as cheaply as the first.
+-- A row is read once a script and written once, by write_lines. Nothing here raises at a foreign type in a tail's place.
 local ROOM, WIDE = 8, 13
 local lines, moved_lines = {}, {}
 local function shorten(ms, seq) return struct.pack('>I6I7', ms, seq) end
@@ -53,28 +55,27 @@ local function write_lines()
   if #rows > 0 then call('HSET', P .. 'keys', unpack(rows)) end
   if #free > 0 then call('HDEL', P .. 'keys', unpack(free)) end
 end
-local function is_held(key) return #line_of(key) >= WIDE end -- a row of `+` alone: free, and the list can't be read now
-local function has_list(row) return #row % WIDE == 1 end
+local function is_held(key) return #line_of(key) >= WIDE end -- a row of `+` alone: free, and the tail can't be read now
+local function has_tail(row) return #row % WIDE == 1 end
 local function join(key, one) -- short: a job id takes a free key; behind a holder, an entry of `blocked` waits
   local row = line_of(key)
-  local listed = has_list(row)
-  if #row >= WIDE and (listed or #row >= WIDE * (1 + ROOM)) then
-    if type(try('RPUSH', P .. 'line:' .. key, one)) == 'number' then
-      if not listed then set_line(key, row .. '+') end
+  local tailed = has_tail(row)
+  if #row >= WIDE and (tailed or #row >= WIDE * (1 + ROOM)) then
+    if type(try('ZADD', P .. 'line:' .. key, 0, one)) == 'number' then
+      if not tailed then set_line(key, row .. '+') end
       return
     end
   end
-  set_line(key, listed and string.sub(row, 1, -2) .. one .. '+' or row .. one)
+  set_line(key, tailed and string.sub(row, 1, -2) .. one .. '+' or row .. one)
 end
-local function refill(key) -- the next of the list, as the part of a row they are; nil when they can't be read
-  local got = try('LPOP', P .. 'line:' .. key, ROOM)
-  if not got then return '' end
+local function refill(key) -- the next of the tail, as the part of a row they are; nil when they can't be read
+  local got = try('ZPOPMIN', P .. 'line:' .. key, ROOM)
   if got.err then return nil end
   local part = ''
-  for _, one in ipairs(got) do
-    if #one == WIDE then part = part .. one end
+  for at = 1, #got, 2 do
+    if #got[at] == WIDE then part = part .. got[at] end
   end
-  return call('LLEN', P .. 'line:' .. key) > 0 and part .. '+' or part
+  return call('ZCARD', P .. 'line:' .. key) > 0 and part .. '+' or part
 end
 local function next_of(key) -- the holder has left for good: who is next holds the key. Answers its entry, id, priority and envelope
   local row = line_of(key)
@@ -100,7 +101,7 @@ local function next_of(key) -- the holder has left for good: who is next holds t
       rest = string.sub(rest, WIDE + 1)
     end
   end
-  set_line(key, '+') -- held by nobody, and whoever holds it next will look at the list again
+  set_line(key, '+') -- held by nobody, and whoever holds it next will look at the tail again
   return nil
 end
 local function leave_line(key, entry)
@@ -108,16 +109,16 @@ local function leave_line(key, entry)
   for at = WIDE + 1, #row - WIDE + 1, WIDE do
     if string.sub(row, at, at + WIDE - 1) == one then return set_line(key, string.sub(row, 1, at - 1) .. string.sub(row, at + WIDE)) end
   end
-  if has_list(row) then
-    try('LREM', P .. 'line:' .. key, 1, one)
-    if try('LLEN', P .. 'line:' .. key) == 0 then set_line(key, string.sub(row, 1, -2)) end
+  if has_tail(row) then
+    try('ZREM', P .. 'line:' .. key, one)
+    if try('ZCARD', P .. 'line:' .. key) == 0 then set_line(key, string.sub(row, 1, -2)) end
   end
 end
-local function place_in_line(key, entry) -- from 1; 0 when it is none of the first thousand
+local function place_in_line(key, entry) -- from 1; 0 when it stands nowhere
   local row, one = line_of(key), short(entry)
   for at = WIDE + 1, #row - WIDE + 1, WIDE do
     if string.sub(row, at, at + WIDE - 1) == one then return (at - 1) / WIDE end
   end
-  local at = has_list(row) and try('LPOS', P .. 'line:' .. key, one, 'MAXLEN', 1000)
+  local at = has_tail(row) and try('ZRANK', P .. 'line:' .. key, one)
   return type(at) == 'number' and at + math.max(math.floor(#row / WIDE), 1) or 0
 end
