@@ -50,6 +50,7 @@ async def test_jobs_that_fail_together_are_due_apart(make_engine: Callable[..., 
 async def test_workers_that_come_and_go_leave_nothing_behind(store: RedisStore, queue: str, how: str) -> None:
     now = Now()
     timed = at_time(store, now)
+    steady = Hand(timed, queue, "steady")
 
     async def come_and_go(n: int) -> None:
         await enqueue(timed, queue)
@@ -59,8 +60,8 @@ async def test_workers_that_come_and_go_leave_nothing_behind(store: RedisStore, 
         if how == "is killed with a job":
             await hand.lapse(claim)
             await reclaim(timed, queue)
-            (again,) = await Hand(timed, queue, "steady").claim()
-            await Hand(timed, queue, "steady").complete(again)
+            (again,) = await steady.claim()
+            assert await steady.complete(again) == []
             return
         await hand.complete(claim)
         if how == "leaves":
@@ -80,5 +81,6 @@ async def test_workers_that_come_and_go_leave_nothing_behind(store: RedisStore, 
         while (await timed.sweep_rest(queue, HOUR // 6, HOUR)).workers:
             continue
     assert await traces() == (0, 0, 0)
+    assert (await store.counts(queue)).completed == WORKERS
     _, keys = await store.link.call("SCAN", 0, "MATCH", prefix(queue) + "*", "COUNT", 100_000)
     assert len(keys) < 12, keys

@@ -107,9 +107,9 @@ async def test_a_hundred_workers_knock_once_a_second_each_and_all_are_back_soon(
         took = max(workers.ran.values()) - back
         most_at_once, in_all = await connects
     print(f"{WORKERS} workers with {held} connections; away: at most {gate.most_in_a_second()} connects in the first second, "
-          f"{gate.most_in_a_second(after=2.0)} later; back: {most_at_once} in a second, {in_all} in all, the last worked after {took:.1f} s")  # fmt: skip
+          f"{gate.most_in_a_second(after=2.5)} later; back: {most_at_once} in a second, {in_all} in all, the last worked after {took:.1f} s")  # fmt: skip
     assert gate.most_in_a_second() <= 7 * WORKERS, "each comes at once, and while its pauses grow"
-    assert gate.most_in_a_second(after=2.0) <= WORKERS / (LEAST * LONGEST_PAUSE) * 1.1, "then once a second"
+    assert gate.most_in_a_second(after=2.5) <= WORKERS / (LEAST * LONGEST_PAUSE) * 1.1, "then once a second"
     assert in_all <= 1.2 * held, "and once it is back, each connection once"
     assert took <= 10.0
     for recorder in workers.recorders:
