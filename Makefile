@@ -5,13 +5,14 @@ BIN := .venv/bin
 RUN_FOR ?=
 BENCH ?=
 LOSSES ?=
+SOAK ?=
 CHAOS ?=
 # most tests wait for leases and processes rather than compute: three at a time fill two cores
 SPREAD := -q -n 3 --dist worksteal
 SOURCES := engine handlers web bench tests ops
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis interleavings bench losses chaos ci clean
+.PHONY: help setup setup-dev run fmt check test test-fast test-all test-redis interleavings bench losses chaos soak ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ chaos: setup-dev ## faults on purpose, and a proof that nothing was lost (CHAOS=
 
 losses: setup-dev ## what each durability setting loses: power, failover, split brain (LOSSES='--quick --server redis-server')
 	@$(BIN)/python -m bench.losses $(LOSSES)
+
+soak: setup-dev ## an hour of steady work with slow faults: does anything grow? (SOAK='--minutes 10')
+	@$(BIN)/python -m bench.soak $(SOAK)
 
 ci: ## what CI runs
 	@sh .ci/run

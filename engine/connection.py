@@ -10,6 +10,7 @@ from .clock import Clock
 from .config import Settings
 from .embedded import EmbeddedServer
 from .errors import StoreUnsuitable
+from .redis_url import redact_url
 from .store.link import Link
 from .store.redis_store import RedisStore
 from .store.server import ServerInfo
@@ -52,7 +53,7 @@ class Connection:
         store = self.new_store()
         try:
             self.info = info = await store.link.patient(store.server_info, timeout=self._settings.connect_timeout)
-            self._check(info, store.link.where)
+            self.check(info)
         except BaseException:
             await store.close()
             if self._embedded is not None:
@@ -106,7 +107,9 @@ class Connection:
             if self._embedded is not None:
                 await self._embedded.__aexit__(None, None, None)
 
-    def _check(self, info: ServerInfo, where: str) -> None:
+    def check(self, info: ServerInfo) -> None:
+        """Raises StoreUnsuitable when the server can't carry the engine, or keeps less than ENGINE_DURABILITY asks for."""
+        where = redact_url(self._url).partition("?")[0] if self._url is not None else "the server"
         oldest = OLDEST[info.flavour]
         if info.version_numbers < oldest:
             name = info.flavour.capitalize()

@@ -176,7 +176,7 @@ class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker.started"):
 
 
 class ServerUnsafe(Event, frozen=True, kw_only=True, tag="server.unsafe"):
-    """A worker starts on a server that puts jobs at risk: `what` says how, `mend` what to do. `engine doctor` has more."""
+    """The server puts jobs at risk: `what` says how, `mend` what to do. Told at a worker's start, and when it comes to be so."""
 
     what: str
     mend: str

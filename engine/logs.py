@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from . import events
@@ -71,9 +73,7 @@ class EventLog:
     """
 
     def __init__(self, hub: events.Events, level: Level = "info") -> None:
-        import structlog
-
-        self._log = structlog.get_logger("engine")
+        self._log = _structlog().get_logger("engine")
         order = list(_COLOURS)
         kinds = [kind for kind, its_level in LEVELS.items() if order.index(its_level) >= order.index(level)]
         self.close = hub.subscribe(self._write, *kinds)
@@ -92,8 +92,7 @@ def setup_logs(format: Format = "auto", level: Level = "info", stream: TextIO | 
 
     `auto` means `human` on a terminal and `json` elsewhere; `human` is coloured on a terminal only.
     """
-    import structlog
-
+    structlog = _structlog()
     out = _Unbreakable(sys.stderr if stream is None else stream)
     on_terminal = out.isatty()
     human = format == "human" or (format == "auto" and on_terminal)
@@ -122,6 +121,18 @@ def setup_logs(format: Format = "auto", level: Level = "info", stream: TextIO | 
     handler.setFormatter(formatter)
     root.addHandler(handler)
     root.setLevel(level.upper())
+
+
+def _structlog() -> ModuleType:
+    """structlog, without rich: it loads that where it can, for tracebacks on a terminal, which here `human_line` writes. A sixth
+    of what a worker's start takes the processor went into it."""
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # what the import system itself puts there for "there is none"
+        try:
+            return import_module("structlog")
+        finally:
+            del sys.modules["rich"]
+    return import_module("structlog")
 
 
 class _Unbreakable:

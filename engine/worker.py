@@ -16,8 +16,8 @@ from contextlib import AsyncExitStack
 from . import __version__
 from .app import Engine
 from .client.checkup_server import server_findings
-from .errors import StoreError
-from .events import LoopBlocked, ServerUnsafe, WorkerDraining, WorkerStarted, WorkerStopped
+from .errors import StoreError, StoreUnsuitable
+from .events import LoopBlocked, WorkerDraining, WorkerStarted, WorkerStopped
 from .services.base import Service
 from .services.bell import Bell
 from .services.desk import Desk
@@ -30,6 +30,7 @@ from .services.pool import Pool
 from .services.promoter import Promoter
 from .services.pulse import Pulse
 from .services.reclaimer import Reclaimer
+from .services.server_watch import ServerWatch
 from .services.sweeper import Sweeper
 from .store.redis_store import RedisStore
 from .store.server import ServerInfo
@@ -121,6 +122,8 @@ class Worker:
             await store.link.patient(lambda: store.check_rights("worker", self._specs[0].name), timeout=wait)
             for bell in self._bells:
                 await store.link.patient(bell.begin, timeout=wait)
+            for beat in [service for service in self._services if isinstance(service, Heartbeat)]:
+                await store.link.patient(beat.run_once, timeout=wait)  # before it claims: who is not known is never forgotten
             keeper.start()
             self._tell_start(connection.info)
             try:
@@ -133,14 +136,19 @@ class Worker:
             return drained
 
     def _tell_start(self, info: ServerInfo | None) -> None:
-        """What it does, and what a reader of its log must know of the server: nobody runs `engine doctor` before each start."""
         now_ms = self._clock.now_ms()
         slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
         known = info.durability if info is not None else ""
         self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, durability=known, at_ms=now_ms))
-        for one in server_findings(info) if info is not None else []:
-            if one.level == "problem":
-                self._events.emit(ServerUnsafe(what=one.what, mend=one.mend, at_ms=now_ms))
+
+    def _dangers(self, info: ServerInfo) -> list[tuple[str, str]]:
+        """What of the server puts jobs at risk: nobody runs `engine doctor` all the time."""
+        found = [(one.what, one.mend) for one in server_findings(info) if one.level == "problem"]
+        try:
+            self._engine.connection.check(info)
+        except StoreUnsuitable as error:
+            found.append((str(error), "a worker that starts now is refused: engine doctor says what to set"))
+        return found
 
     @property
     def _bells(self) -> list[Bell]:
@@ -190,6 +198,8 @@ class Worker:
         self._services.append(
             Heartbeat(slots, store, worker=self.name, version=__version__, holdings=holdings, clock=clock, events=events)
         )
+        info = self._engine.connection.info
+        self._services.append(ServerWatch(store, self._specs[0].name, self._dangers, info, clock=clock, events=events))
         if self._max_memory is not None:
             self._services.append(
                 Memory(self._max_memory, worker=self.name, clock=clock, events=events, on_exceeded=self._leave_for_memory)

@@ -278,3 +278,19 @@ def test_decisions_that_the_code_points_to_exist() -> None:
     for path in modules(ROOT / "engine"):
         for page in re.findall(r"docs/[\w/.-]+\.md", path.read_text(encoding="utf-8")):
             assert (ROOT / page).exists(), f"{here(path)} points to {page}, which does not exist"
+
+
+# --- pages that name tests -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["invariants.md", "reliability.md"])
+def test_a_page_names_only_tests_that_exist(page: str) -> None:
+    """`tests/x/test_y.py::part of a name`, and promises/09 for a file of tests/system/promises."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = [([ROOT / path], part) for path, part in re.findall(r"`(tests/[\w./]+)(?:::(\w+))?`", text)]
+    promises = sorted((ROOT / "tests/system/promises").glob("test_*.py"))
+    for start, part in re.findall(r"(?<![\w/])promises/(\w+)(?:::(\w+))?", text):
+        named.append(([path for path in promises if path.stem.startswith(f"test_{start}")], part))
+    assert named
+    for paths, part in named:
+        assert any(path.exists() and (not part or part in path.read_text(encoding="utf-8")) for path in paths), f"{paths} {part}"

@@ -156,6 +156,7 @@ def _absolutes(results: Results) -> list[Figure | None]:
     return [
         value("jobs of 10 ms at pool 5, of the ideal", "io", "efficiency", "%", 97, None),
         _of_bare(results),
+        *(_of_hops(results, rate) for rate in raw.HOP_RATES),
         value("latency p50 at 200/s", "latency", "p50_200", "ms", None, 1),
         value("latency p99 at 200/s", "latency", "p99_200", "ms", None, 5),
         value("latency p50 at 1,000/s", "latency", "p50_1000", "ms", None, 1),
@@ -169,6 +170,15 @@ def _absolutes(results: Results) -> list[Figure | None]:
         value("idle worker, requests a second and queue", "idle", "requests", "", None, 2),
         value("idle worker, commands a second and queue, inside scripts included", "idle", "commands", "", None, None, 2),
     ]
+
+
+def _of_hops(results: Results, rate: int) -> Figure | None:
+    """Our median wait against two bare hops, each run against the one right before it."""
+    ours = results.readings("latency", OURS, f"p50_{rate}")
+    theirs = results.readings(raw.NAME, "python", f"p50_{rate}")
+    pairs = zip(ours, theirs, strict=False)
+    times = [our.value / hop.value for our, hop in pairs if our.value is not None and hop.value]
+    return Figure.of_runs(f"latency p50 at {rate:,}/s, to RAW two hops", times, "x") if times else None
 
 
 def _of_bare(results: Results) -> Figure | None:

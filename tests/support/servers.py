@@ -41,10 +41,12 @@ def redis_binary() -> str | None:
 
 
 @contextmanager
-def server(directory: Path, port: int, *options: str, config: str | None = None, sentinel: bool = False) -> Iterator[int]:
-    """One redis-server on loopback; `config` is the text of its configuration file."""
+def server(
+    directory: Path, port: int, *options: str, config: str | None = None, sentinel: bool = False, program: str = "redis-server"
+) -> Iterator[int]:
+    """One server on loopback; `config` is the text of its configuration file."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = ["redis-server"]
+    command = [program]
     if config is not None:
         path = directory / "redis.conf"
         path.write_text(config)
@@ -88,14 +90,13 @@ def sentinel_set(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[str]:
+def cluster(directory: Path, program: str = "redis-server") -> Iterator[str]:
     """Three primaries with all slots between them."""
     ports = free_ports(3)
     with ExitStack() as stack:
         for port in ports:
-            stack.enter_context(
-                server(directory / str(port), port, "--cluster-enabled", "yes", "--save", "", "--appendonly", "yes")
-            )
+            options = ("--cluster-enabled", "yes", "--save", "", "--appendonly", "yes")
+            stack.enter_context(server(directory / str(port), port, *options, program=program))
         nodes: list[Any] = [redis.Redis(port=port) for port in ports]
         share = 16384 // 3 + 1
         for i, node in enumerate(nodes):
@@ -107,13 +108,20 @@ def cluster(directory: Path) -> Iterator[str]:
         yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
-def move_slot(url: str, slot: int) -> None:
-    """Move a slot of the cluster, which has keys, to another node; key by key, while clients go on asking for it."""
+def move_slot(url: str, slot: int, *, at_once: bool = False) -> None:
+    """Move a slot of the cluster, which has keys, to another node while clients go on asking for it: key by key, or `at_once`, as
+    Valkey 9 does."""
     ports = [int(host.partition(":")[2]) for host in url.rpartition("//")[2].split(",")]
     nodes: list[Any] = [redis.Redis(port=port, decode_responses=True) for port in ports]
     names = [node.execute_command("CLUSTER", "MYID") for node in nodes]
     old = next(n for n, node in enumerate(nodes) if node.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot))
     new = (old + 1) % len(nodes)
+    if at_once:
+        nodes[old].execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", names[new])
+        eventually(lambda: "success" in str(nodes[old].execute_command("CLUSTER", "GETSLOTMIGRATIONS")), "the slot has moved")
+        for node in nodes:
+            node.close()
+        return
     nodes[new].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[old])
     nodes[old].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[new])
     while keys := nodes[old].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):

@@ -331,3 +331,18 @@ async def test_a_worker_says_at_its_start_what_the_server_keeps_and_what_is_unsa
         with pytest.raises(StoreRefused, match="deletes jobs at its memory limit"):
             async with Engine(settings=Settings(redis_url=server.url, durability="disk")):
                 raise AssertionError("it was let in")
+
+
+async def test_what_becomes_unsafe_while_a_worker_runs_is_told_once(server_kind: str) -> None:
+    """The server comes back from an outage with other settings; nobody starts a worker for that."""
+    with OwnServer(server_kind, "--maxmemory", "1gb") as server:
+        app = App(server.url)
+        async with app.engine, running(app.engine):
+            await app.recorder.next(WorkerStarted)
+            await asyncio.to_thread(server.kill)
+            await app.recorder.next(StoreDown)
+            server.launch("--maxmemory-policy", "allkeys-lru", "--appendfsync", "no")
+            told = {(await app.recorder.next(ServerUnsafe, timeout=15)).what for _ in range(2)}
+            assert {"maxmemory-policy is allkeys-lru" in what or "appendfsync is no" in what for what in told} == {True}
+            await app.works(server.url, 1, SOON)
+        assert len(app.recorder.all(ServerUnsafe)) == 2

@@ -66,3 +66,33 @@ async def test_without_slots_each_queue_has_its_own_pool(make_engine: Callable[.
             while not (await store.obliterate(queue, force=True)).is_done:
                 continue
     assert most == {"pool-a": 5, "pool-b": 3}
+
+
+async def test_a_queue_whose_slots_all_hang_delays_no_job_of_another(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine()
+    stuck, gate = asyncio.Semaphore(0), asyncio.Event()
+
+    async def hang(n: int) -> None:
+        stuck.release()
+        await gate.wait()
+
+    async def quick(n: int) -> int:
+        return n
+
+    slow = engine.queue("apart-slow", priority=1, concurrency=5).handler("hang")(hang)
+    fast = engine.queue("apart-fast", priority=9, concurrency=1).handler("quick")(quick)
+    async with engine:
+        store = engine.connection.store
+        handles = await slow.enqueue_many(list(range(300)))
+        async with running(engine):
+            for _ in range(5):
+                await asyncio.wait_for(stuck.acquire(), 10)
+            for n in range(20):
+                assert await (await fast.enqueue(n)).result(timeout=2) == n
+            assert (await store.counts("apart-slow")).active >= 5
+            gate.set()
+            await handles[-1].result(timeout=30)
+        for queue in engine.queues:
+            await assert_conserved(store, queue)
+            while not (await store.obliterate(queue, force=True)).is_done:
+                continue

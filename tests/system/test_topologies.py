@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 from redis.crc import key_slot
 
 from engine import Clock, Engine, Job, Settings
+from engine.embedded_process import find_binary
 from engine.keys import prefix
 from engine.store.link import Link
 from tests.support.laws import assert_conserved
@@ -86,10 +88,11 @@ async def test_a_dead_sentinel_at_the_head_of_the_address_costs_its_share_of_the
         await link.close()
 
 
-async def test_a_queue_whose_slot_moves_to_another_node_waits_for_it_and_goes_on_there(tmp_path: Path) -> None:
-    """The legacy way, key by key: meanwhile each node says that the other has it (ASK, MOVED), and no script runs half."""
+@pytest.mark.parametrize("how", ["key by key", "at once"])
+async def test_a_queue_whose_slot_moves_to_another_node_waits_for_it_and_goes_on_there(tmp_path: Path, how: str) -> None:
+    """Key by key, each node says meanwhile that the other has it (ASK, MOVED), and no script runs half; at once is Valkey 9's way."""
     ran: list[int] = []
-    with cluster(tmp_path) as url:
+    with cluster(tmp_path, str(find_binary()) if how == "at once" else "redis-server") as url:
         engine = Engine(settings=Settings(redis_url=url))
 
         @engine.queue("moving").handler("do")
@@ -101,7 +104,7 @@ async def test_a_queue_whose_slot_moves_to_another_node_waits_for_it_and_goes_on
             await do.enqueue_many(range(20))
             await until(lambda: engine.client.counts("moving"), lambda counts: counts.completed == 20)
             await do.enqueue_many(range(20, 40), delay=0.3)  # they are due while it moves
-            await asyncio.to_thread(move_slot, url, slot)
+            await asyncio.to_thread(partial(move_slot, url, slot, at_once=how == "at once"))
             await do.enqueue_many(range(40, 60))
             await until(lambda: engine.client.counts("moving"), lambda counts: counts.completed == 60, timeout=15)
         assert sorted(ran) == list(range(60))

@@ -41,7 +41,7 @@ GOOD = ServerInfo(
 
 
 def check(info: ServerInfo, **settings: Any) -> None:
-    Connection(Settings(redis_url="redis://somewhere", **settings), clock=Clock())._check(info, "redis://somewhere")
+    Connection(Settings(redis_url="redis://somewhere", **settings), clock=Clock()).check(info)
 
 
 @pytest.mark.parametrize("flavour_version", [("redis", "7.0.0"), ("redis", "8.2.1"), ("valkey", "7.2.0"), ("valkey", "9.1.2")])

@@ -53,6 +53,13 @@ def died(error: str = "ValueError: bad") -> JobDied:
     return JobDied(**JOB, attempt=3, reason="no attempts left", error=error)
 
 
+def test_a_workers_log_does_without_rich_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys, engine.logs; engine.logs.setup_logs(); assert 'structlog' in sys.modules; assert 'rich' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", f"{code}; import rich.console"], check=True)
+
+
 def test_importing_the_module_loads_no_structlog_and_configures_nothing() -> None:
     code = "import logging, sys, engine.logs; assert 'structlog' not in sys.modules; assert not logging.getLogger().handlers"
     subprocess.run([sys.executable, "-c", code], check=True)

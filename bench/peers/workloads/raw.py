@@ -12,14 +12,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
-from bench.report import Section, Table
+from bench.report import Section, Table, percentile
 
 from .. import records
 from ..environments import ROOT, CannotRun
 from ..ground import POOL, Ground
+from ..processes import Program
 from ..results import Metric, Readings, Results
 from ..servers import Server
 from ..tables import cell
@@ -31,8 +34,10 @@ TEXT = (
     "and no job logic at all, one connection. Claim, then ack: XREADGROUP of 100, then XACK and XDEL of them, two round trips; "
     "claim with the last ack: these three in one round trip. Jobs of 10 ms: five bare coroutines on uvloop do the handler's work "
     "(sleep, write the record) one after the other; uvloop's timers are whole milliseconds, so not even these reach the ideal. "
-    "Measured in each round of enqueue and of drain, the bare coroutines in each of io, so that a noisy minute hits both "
-    "sides of a ratio."
+    "Two hops: an entry is added and a bell rung in one round trip, a process that waits for the bell claims, and that is its "
+    "start: what a job costs that finds its worker idle. "
+    "Measured in each round of enqueue and of drain, the bare coroutines in each of io, the hops in each of latency, so that a "
+    "noisy minute hits both sides of a ratio."
 )
 PYTHON = (
     Metric("single", "XADD, one by one", "jobs/s", "more"),
@@ -43,8 +48,14 @@ PYTHON = (
 C = PYTHON[:2]
 BARE = (Metric("bare", "jobs of 10 ms, no engine", "jobs/s", "more"),)
 HOLD_MS = 10
+HOP_RATES = (200, 1000)
+HOPS = tuple(
+    Metric(f"{what}_{rate}", f"two hops at {rate:,}/s, {what}", "ms", "less") for rate in HOP_RATES for what in ("p50", "p99")
+)
 BODY_BYTES = 290
 _SECONDS = 120.0
+HOP_SECONDS = 10.0
+"""The last entry is claimed by then, or none will be."""
 
 
 def python(ground: Ground) -> Readings:
@@ -71,6 +82,32 @@ def bare(ground: Ground) -> Readings:
         variables = {**os.environ, "BENCH_RECORDS": str(file)}
         subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, timeout=_SECONDS, check=True)
         return {"bare": records.rate(records.read(file))}
+
+
+def hops(ground: Ground) -> Readings:
+    """A sender and a listener, two processes, as `latency` has for every contender."""
+    found: Readings = {}
+    with ground.server() as (server, file):
+        variables = {**os.environ, "REDIS_URL": server.url, "BENCH_RECORDS": str(file)}
+        command = [sys.executable, "-m", "bench.peers.drivers.raw"]
+        with Program([*command, "listen"], variables, file.with_suffix(".log"), ROOT):
+            for rate in HOP_RATES:
+                skip, seconds = records.count(file), ground.scale.load_seconds
+                load = [*command, "load", "--rate", str(rate), "--seconds", str(seconds)]
+                subprocess.run(load, env=variables, cwd=ROOT, capture_output=True, timeout=_SECONDS, check=True)
+                late = _started(file, skip, int(rate * seconds))
+                found.update({f"{what}_{rate}": percentile(late, share) for what, share in (("p50", 0.5), ("p99", 0.99))})
+    return found
+
+
+def _started(file: Path, skip: int, jobs: int) -> list[float]:
+    """How late each was, in ms, once all are there."""
+    deadline = time.monotonic() + HOP_SECONDS
+    while len(late := records.late_ms(records.read(file, skip))) < jobs:
+        if time.monotonic() > deadline:
+            raise CannotRun(f"{len(late)} of {jobs} entries were claimed")
+        time.sleep(0.1)
+    return late
 
 
 def c(ground: Ground) -> Readings:
@@ -103,14 +140,15 @@ class Row:
 
 COMMANDS = (Row("python", python, PYTHON), Row("c", c, C))
 LOOP = (Row("python", bare, BARE),)
-BESIDE = {"enqueue": COMMANDS, "drain-5": COMMANDS, "io": LOOP}
+TWO_HOPS = (Row("python", hops, HOPS),)
+BESIDE = {"enqueue": COMMANDS, "drain-5": COMMANDS, "io": LOOP, "latency": TWO_HOPS}
 """Measured in every round of these, since a ratio of two noisy moments says nothing."""
 
 
 def beside(workload: str, asked: Collection[str]) -> tuple[Row, ...]:
-    """What belongs into every round of a workload; the commands only where they were asked for, bare coroutines always."""
+    """What belongs into every round of a workload; the commands only where they were asked for, the others always."""
     rows = BESIDE.get(workload, ())
-    return rows if rows is LOOP or NAME in asked else ()
+    return rows if rows is not COMMANDS or NAME in asked else ()
 
 
 def alone(asked: Collection[str]) -> tuple[Row, ...]:
@@ -123,8 +161,8 @@ def section(results: Results) -> Section:
     """What was measured of both rows."""
     rows: list[tuple[str, ...]] = []
     notes = []
-    everything = [metric for metric in (*PYTHON, *BARE) if results.readings(NAME, "python", metric.name)]
-    for name, title, known in (("python", "Python, asyncio", (*PYTHON, *BARE)), ("c", "benchmark program (C)", C)):
+    everything = [metric for metric in (*PYTHON, *BARE, *HOPS) if results.readings(NAME, "python", metric.name)]
+    for name, title, known in (("python", "Python, asyncio", (*PYTHON, *BARE, *HOPS)), ("c", "benchmark program (C)", C)):
         metrics = [metric for metric in everything if metric in known]
         if any(results.readings(NAME, name, metric.name) for metric in metrics):
             figures = [results.figure(NAME, name, metric) for metric in metrics]

@@ -161,6 +161,15 @@ def test_jobs_of_10_ms_are_judged_against_the_bare_coroutines_of_the_same_round(
     assert figures["jobs of 10 ms at pool 5, of the ideal"].verdict == "missed", "judged as before, beside it"
 
 
+def test_single_jobs_are_judged_by_two_bare_hops_each_run_by_the_one_before_it() -> None:
+    results = Results()
+    for ours, hops in ((1.2, 1.0), (2.0, 2.0), (1.5, 1.0)):
+        results.add(raw.NAME, "python", {"p50_200": hops})
+        results.add("latency", "engine", {"p50_200": ours})
+    figures = {figure.name: figure for figure in summary(ALL, [US], results).figures}
+    assert figures["latency p50 at 200/s, to RAW two hops"].value == 1.2
+
+
 def test_an_idle_worker_is_judged_by_what_it_sends_and_shows_what_its_scripts_call() -> None:
     results = Results()
     results.add("idle", "engine", {"requests": 1.5, "commands": 7.0})
@@ -175,9 +184,9 @@ def test_an_idle_worker_is_judged_by_what_it_sends_and_shows_what_its_scripts_ca
         (["io"], {"io": raw.LOOP}, ()),
         (["io", "raw"], {"io": raw.LOOP}, raw.COMMANDS),
         (["enqueue", "io"], {"enqueue": (), "io": raw.LOOP}, ()),
-        (["enqueue", "latency", "raw"], {"enqueue": raw.COMMANDS, "latency": ()}, ()),
+        (["enqueue", "latency", "raw"], {"enqueue": raw.COMMANDS, "latency": raw.TWO_HOPS}, ()),
         (["raw"], {}, raw.COMMANDS),
-        (["latency"], {"latency": ()}, ()),
+        (["latency"], {"latency": raw.TWO_HOPS}, ()),
     ],
 )
 def test_raw_is_measured_beside_what_it_is_compared_with_and_once_in_any_case(

@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
+from tests.support.faults import Proxy, calls
 from tests.support.running import until
+from tests.support.worker_main import Config
 
 from .crew import Crew, numbered
 
@@ -59,6 +61,18 @@ async def test_stalls_lost_leases_and_a_blocked_loop_are_told(crew: Crew) -> Non
     assert (await crew.counts()).stalled == 1
     assert await worker.noted("lease.lost")
     assert sum(note["moved"] for note in await other.noted("jobs.reclaimed")) == 1
+
+
+async def test_a_worker_that_dies_at_its_first_job_was_known_and_can_be_forgotten(config: Config) -> None:
+    """Its consumer and its call's number stay behind; what nobody lists, no sweep finds: a crash loop would fill the server."""
+    async with Proxy(config.url) as proxy, Crew(config) as crew:
+        proxy.cut(calls("heartbeat"), "before")
+        await crew.add(*numbered(1))
+        assert await crew.launch(url=proxy.url, die="claimed").ended() == -9
+        known = {row.worker for row in await crew.store.workers(crew.queue, (await crew.counts()).now_ms)}
+        assert {row.worker for row in await crew.store.consumers(crew.queue)} == known != set()
+        await crew.start()
+        await crew.all_ended()
 
 
 async def test_jobs_that_are_overdue_because_nobody_works_are_counted_as_scheduled(crew: Crew) -> None:
