@@ -17,7 +17,8 @@ from ..store.redis_store import RedisStore
 
 
 class Doubt:
-    """Of one pool. `held` is what it holds; `on_lost` is told the claims that are not ours any more."""
+    """Of one pool. `held` is what it holds; `on_lost` is told the claims that are not ours any more, `on_asked` those that
+    somebody asked to cancel: while nothing was renewed, nobody here may have heard of that."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Doubt:
         clock: Clock,
         held: Mapping[str, Claim],
         on_lost: Callable[[list[Claim]], None],
+        on_asked: Callable[[list[Claim]], None],
     ) -> None:
         self._queue = spec.name
         self._lease = spec.lease_ms / 1000
@@ -36,6 +38,7 @@ class Doubt:
         self._clock = clock
         self._held = held
         self._on_lost = on_lost
+        self._on_asked = on_asked
         self._asking = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -51,12 +54,13 @@ class Doubt:
         async with self._asking:  # other slots with a doubt of the same moment find theirs cleared
             while claim.told != "lost" and self.about(claim):
                 waiting = [one for one in self._held.values() if one.phase is Phase.AHEAD]
-                sent_mono, lost = await self._store.link.patient(partial(self._renew, waiting), timeout=None)
+                sent_mono, lost, asked = await self._store.link.patient(partial(self._renew, waiting), timeout=None)
                 for one in waiting:
                     one.renewed_mono = max(one.renewed_mono, sent_mono)
                 self._on_lost([one for one in waiting if one.entry in lost])
+                self._on_asked([one for one in waiting if one.id in asked])
 
-    async def _renew(self, claims: list[Claim]) -> tuple[float, set[str]]:
+    async def _renew(self, claims: list[Claim]) -> tuple[float, set[str], set[str]]:
         sent_mono = self._clock.mono()
-        lost, _ = await self._store.renew(self._queue, self._worker, claims)
-        return sent_mono, set(lost)
+        lost, asked = await self._store.renew(self._queue, self._worker, claims)
+        return sent_mono, set(lost), set(asked)

@@ -89,8 +89,9 @@ class Pool:
         self._promised: dict[str, Event] = {}
         self._ready = Prefetch(clock, average=self._settler.slowest_average, give_back=self._give_back)
         self._doubt = Doubt(
-            spec, store, worker=worker, clock=clock, held=self._held, on_lost=lambda claims: self.tell(claims, "lost")
-        )
+            spec, store, worker=worker, clock=clock, held=self._held, on_lost=lambda claims: self.tell(claims, "lost"),
+            on_asked=lambda claims: self.tell(claims, "cancel"),
+        )  # fmt: skip
         self._turns = Turns(clock)
         self._sleep = Rest(clock)
         self._hungry = True

@@ -16,6 +16,8 @@ STALLED, UNDECODABLE = "stall limit", "undecodable"
 FAILED = ("attempts used up", "discarded")
 NOT_BEGUN = ("4", "69", "75")
 """Exit codes of a worker whose server refuses, is away, or does not answer while it starts."""
+SLOW = "75"
+"""Of them, the one of who got no answer in time: where each message takes 200 ms more, a start's dozen round trips take long."""
 TERMINATED = "-15"
 """Stopped while it was still importing, before it could catch the signal: the lab stops what it has started."""
 AFTER_MS = 5000
@@ -133,7 +135,7 @@ def _had_reason(story: Story, begun: Record, ended: Record) -> bool:
         return (
             fault.begin_mono_ns <= ended.mono_ns
             and (fault.end_mono_ns or NEVER) + AFTER_MS * 1_000_000 >= begun.mono_ns
-            and (ended.what == "unknown" or fault.server_away or fault.poor)
+            and (ended.what == "unknown" or fault.server_away or fault.poor or (ended.how == SLOW and fault.kind == "delay"))
         )
 
     return any(covers(fault) for fault in story.faults)

@@ -381,6 +381,15 @@ def test_a_worker_may_end_at_its_start_when_there_is_no_server(code: str, away: 
     assert made.broken() == {} if is_fine else list(made.broken()) == ["workers live"]
 
 
+@pytest.mark.parametrize(("kind", "code", "is_fine"), [("delay", "75", True), ("delay", "69", False), ("cut", "75", False)])
+def test_a_worker_may_have_no_answer_in_time_at_its_start_while_messages_are_delayed(kind: str, code: str, is_fine: bool) -> None:
+    made = Made()
+    made.note("live", 100, pid=5, worker="w5")
+    made.note("gone", 6200, pid=5, worker="w5", how=code)
+    made.fault(kind, 2500, 6100, loses_lease=False, entitles=0)
+    assert made.broken() == {} if is_fine else list(made.broken()) == ["workers live"]
+
+
 # --- figures -----------------------------------------------------------------------------------------------------------
 
 
