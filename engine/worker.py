@@ -123,7 +123,7 @@ class Worker:
             for bell in self._bells:
                 await store.link.patient(bell.begin, timeout=wait)
             for beat in [service for service in self._services if isinstance(service, Heartbeat)]:
-                await store.link.patient(beat.run_once, timeout=wait)  # before it claims: who is not known is never forgotten
+                await beat.begin(wait)  # before it claims: who is not known is never forgotten
             keeper.start()
             self._tell_start(connection.info)
             try:

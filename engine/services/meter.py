@@ -18,33 +18,46 @@ _LABELS = (*(str(b) for b in BUCKETS_MS), "inf")
 class Meter:
     """Fields of the `metrics` hash: `<kind>|<name>|<label>`; kinds `ended` (by outcome), `wait_ms`, `run_ms`, and the sums."""
 
-    __slots__ = ("_counts", "_ended", "_run", "_run_sum", "_wait", "_wait_sum", "average_run")
+    __slots__ = ("_ended", "_name", "_run", "_run_sum", "_seen", "_wait", "_wait_sum", "average_run")
 
     def __init__(self, name: str) -> None:
-        self._ended = f"ended|{name}|"
-        self._wait = tuple(f"wait_ms|{name}|{label}" for label in _LABELS)
-        self._run = tuple(f"run_ms|{name}|{label}" for label in _LABELS)
-        self._wait_sum, self._run_sum = f"wait_ms_sum|{name}", f"run_ms_sum|{name}"
-        self._counts: dict[str, int] = {}
-        """Field -> what was counted since the last step; few of them, whatever there is."""
+        self._name = name
+        self._ended: dict[str, int] = {}
+        self._wait = [0] * len(_LABELS)
+        self._run = [0] * len(_LABELS)
+        self._seen: set[int] = set()
+        """Buckets that hold something; so a pour after a single job looks at two of them and not at thirty-six."""
+        self._wait_sum = 0
+        self._run_sum = 0
         self.average_run: float | None = None
         """Seconds a run takes, smoothed; what prefetch goes by. None before the first."""
 
     def observe(self, outcome: str, wait_ms: int, run_seconds: float) -> None:
         """One attempt ended."""
-        run_ms, counts = int(run_seconds * 1000), self._counts
-        for field, n in (
-            (self._ended + outcome, 1),
-            (self._wait[bisect_left(BUCKETS_MS, wait_ms)], 1),
-            (self._run[bisect_left(BUCKETS_MS, run_ms)], 1),
-            (self._wait_sum, max(wait_ms, 0)),
-            (self._run_sum, run_ms),
-        ):
-            counts[field] = counts.get(field, 0) + n
+        run_ms = int(run_seconds * 1000)
+        self._ended[outcome] = self._ended.get(outcome, 0) + 1
+        wait, run = bisect_left(BUCKETS_MS, wait_ms), bisect_left(BUCKETS_MS, run_ms)
+        self._wait[wait] += 1
+        self._run[run] += 1
+        self._seen.add(wait)
+        self._seen.add(run)
+        self._wait_sum += max(wait_ms, 0)
+        self._run_sum += run_ms
         self.average_run = run_seconds if self.average_run is None else self.average_run * 0.9 + run_seconds * 0.1
 
     def pour(self, settles: Settles) -> None:
         """Move what was counted into the settles that are about to leave."""
-        for field, n in self._counts.items():
-            settles.count(field, n)
-        self._counts.clear()
+        if not self._ended:
+            return
+        for outcome, n in self._ended.items():
+            settles.count(f"ended|{self._name}|{outcome}", n)
+        for kind, counts in (("wait_ms", self._wait), ("run_ms", self._run)):
+            for i in self._seen:
+                if n := counts[i]:
+                    settles.count(f"{kind}|{self._name}|{_LABELS[i]}", n)
+                    counts[i] = 0
+        settles.count(f"wait_ms_sum|{self._name}", self._wait_sum)
+        settles.count(f"run_ms_sum|{self._name}", self._run_sum)
+        self._ended.clear()
+        self._seen.clear()
+        self._wait_sum = self._run_sum = 0

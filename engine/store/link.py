@@ -26,6 +26,8 @@ from .wires import Wires
 
 T = TypeVar("T")
 
+CLOSED = "the engine is closed: use it inside `async with engine`"
+
 
 @dataclass(slots=True)
 class _Tries:
@@ -96,6 +98,8 @@ class Link:
             return await wire.call(*args)
         finally:
             wires.give(wire)
+            if self._closed:
+                await wire.drop()
 
     async def run(self, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once. Errors as `Wire.call`."""
@@ -107,6 +111,8 @@ class Link:
             return await wire.run(name, prefix, *args)
         finally:
             wires.give(wire)
+            if self._closed:
+                await wire.drop()
 
     async def run_confirmed(self, replicas: int, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once, answered when so many replicas have what it wrote. Errors as `Wire.run_confirmed`."""
@@ -118,6 +124,8 @@ class Link:
             return await wire.run_confirmed(replicas, name, prefix, *args)
         finally:
             wires.give(wire)
+            if self._closed:
+                await wire.drop()
 
     def is_up(self, queue: str) -> bool:
         """True when a call would leave at once, over a connection that nobody uses."""
@@ -126,7 +134,7 @@ class Link:
 
     def _wires_to(self, queue: str) -> Wires:
         if self._closed:
-            raise EngineClosed("the engine is closed: use it inside `async with engine`")
+            raise EngineClosed(CLOSED)
         server = self._server_of(queue)
         wires = self._wires.get(server)
         if wires is None:
@@ -201,4 +209,4 @@ class Link:
         """Drop every connection; later calls raise EngineClosed."""
         self._closed = True
         for wires in self._wires.values():
-            await wires.drop()
+            await wires.close(EngineClosed(CLOSED))

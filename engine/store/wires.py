@@ -6,6 +6,7 @@ A semaphore and a list would do the same in four times the steps, at every call 
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Callable
 
@@ -67,7 +68,12 @@ class Wires:
                 return
         self._free.append(wire)
 
-    async def drop(self) -> None:
-        """Close them all; whoever uses one is told that it broke."""
+    async def close(self, error: Exception) -> None:
+        """Close them all: whoever waits gets `error`, whoever uses one is told that it broke. What is given back later may have
+        been connected meanwhile: drop it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(copy.copy(error))  # each collects a traceback of its own
         for wire in self._made:
             await wire.drop()

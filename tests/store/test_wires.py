@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from engine import Clock, EngineClosed, StoreError
+from engine.store.link import Link
 from engine.store.redis_store import RedisStore
 from engine.store.wire import Wire
 from engine.store.wires import MAX_WIRES, Wires
+from tests.support.running import until
 
 
 async def test_the_wire_used_last_is_taken_first_and_no_more_are_made_than_may_be(store: RedisStore) -> None:
@@ -54,6 +57,33 @@ async def test_more_calls_at_once_than_connections_are_all_answered(store: Redis
     assert sorted(answers) == list(range(1, 3 * MAX_WIRES + 1))
     clients = await store.link.call("CLIENT", "LIST")
     assert clients.count(b" addr=") <= MAX_WIRES + 8
+
+
+async def test_closing_refuses_who_waits_and_leaves_no_connection(server_url: str, store: RedisStore) -> None:
+    link = Link(server_url, clock=Clock(), name="closing")
+    under_way = [asyncio.ensure_future(link.call("BLPOP", "never", 5)) for _ in range(MAX_WIRES)]
+    await until(lambda: _connections(store, "closing"), lambda found: found == MAX_WIRES)
+    waiting = [asyncio.ensure_future(link.call("INCR", "calls-after")) for _ in range(3)]
+    await asyncio.sleep(0)
+    await link.close()
+    answers = await asyncio.gather(*under_way, *waiting, return_exceptions=True)
+    assert all(isinstance(answer, StoreError) for answer in answers[:MAX_WIRES])
+    assert [type(answer) for answer in answers[MAX_WIRES:]] == [EngineClosed] * 3
+    assert await store.link.call("GET", "calls-after") is None
+    await until(lambda: _connections(store, "closing"), lambda found: found == 0)
+
+
+async def test_a_connection_that_was_being_made_while_the_link_closed_is_closed_too(server_url: str, store: RedisStore) -> None:
+    link = Link(server_url, clock=Clock(), name="opening")
+    call = asyncio.ensure_future(link.call("PING"))
+    await asyncio.sleep(0)
+    await link.close()
+    await asyncio.gather(call, return_exceptions=True)
+    await until(lambda: _connections(store, "opening"), lambda found: found == 0)
+
+
+async def _connections(store: RedisStore, name: str) -> int:
+    return int((await store.link.call("CLIENT", "LIST")).count(f" name={name} ".encode()))
 
 
 def _all_taken(store: RedisStore) -> tuple[Wires, list[Wire]]:
