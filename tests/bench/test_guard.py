@@ -28,5 +28,16 @@ def test_a_tenth_more_fails_and_a_tenth_less_is_told(now: float, kept: float | N
     assert ("GROWN" in str(one), "not kept" in str(one)) == (grown, kept is None)
 
 
+def test_what_a_busy_neighbour_makes_grow_may_grow_by_more_where_jobs_go_together() -> None:
+    counts = (
+        "drain: script calls a job",
+        "drain with keys: commands in scripts a job",
+        "a single job, worker idle: script calls a job",
+    )
+    assert [Compared(name, 150.0, 100.0).has_grown for name in counts] == [False, False, True]
+    assert Compared(counts[0], 170.0, 100.0).has_grown
+    assert Compared("drain: bytecode instructions a job", 111.0, 100.0).has_grown
+
+
 def test_what_is_kept_for_another_python_is_not_compared() -> None:
     assert [row.kept for row in compare({"a": 1.0, "b": 2.0}, {"a": 3.0})] == [3.0, None]
