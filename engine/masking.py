@@ -35,11 +35,13 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://)[^\s/?#\"'<>@]{0,500}@"), rf"\1{DOTS}@"),
     (re.compile(rf"(?i)((?:authorization|cookie){_IS})(?:{DOTS}|{_QUOTED}|[^\r\n\"']+)", re.DOTALL), rf"\1{DOTS}"),
     (re.compile(r"(?i)\b(bearer)\s{1,4}[\w.~+/=-]{6,}"), rf"\1 {DOTS}"),
+    (re.compile(r"\b([Bb]asic)\s{1,4}(?=[A-Za-z+/]{0,500}[0-9=])[\w+/]{8,}={0,2}"), rf"\1 {DOTS}"),
+    (re.compile(rf"\bAUTH(?!\s{{1,4}}{DOTS})(?:\s{{1,4}}[^\s\"']+){{1,2}}"), f"AUTH {DOTS}"),  # the server's command
     (re.compile(r"\bEAA[A-Za-z0-9]{16,}"), f"EAA{DOTS}"),  # access tokens of Meta's Graph API
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), f"eyJ{DOTS}"),  # JSON web tokens
     (
         re.compile(
-            r"(?i)((?:passw(?:or)?d|passphrase|senha|secret|secret_proof|token|api[_-]?key|access[_-]?key|private[_-]?key)"
+            r"(?i)((?:passw(?:or)?d|pwd|passphrase|senha|secret|secret_proof|token|api[_-]?key|access[_-]?key|private[_-]?key)"
             rf"{_IS})(?:{DOTS}|{_QUOTED}|[^\s&\"'`<>]+)",
             re.DOTALL,
         ),
@@ -76,9 +78,9 @@ _NUMBERS = re.compile(
     )
   | (?P<phone>
         \+[0-9]{{8,15}}(?![0-9])
-      | \+[0-9]{{1,3}}{_GAP}\(?[0-9]{{1,4}}\)?(?:{_GAP}[0-9]{{2,5}}){{1,4}}(?![0-9])
-      | (?<![0-9])(?:55{_GAP})?\({_DDD}\){_GAP}9?[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])      # (11) 98765-4321
-      | (?<![0-9])(?:55[ ])?{_DDD}[ .-]9?[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])              # 11 98765-4321
+      | \+[0-9]{{1,3}}{_GAP}\(?[0-9]{{1,4}}\)?(?:{_GAP}9)?(?:{_GAP}[0-9]{{2,5}}){{1,4}}(?![0-9])
+      | (?<![0-9])(?:55{_GAP})?\({_DDD}\){_GAP}9?{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])      # (11) 98765-4321
+      | (?<![0-9])(?:55[ ])?{_DDD}[ .-]9?{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])              # 11 98765-4321
       | (?<![0-9-])9[0-9]{{4}}-[0-9]{{4}}(?![0-9-])                                       # 98765-4321
       | [0-9]{{3}}\.[0-9]{{3}}\.[0-9]{{3}}-[0-9]{{2}}(?![0-9])                            # CPF, a person's tax number
       | (?<![0-9])(?:

@@ -71,6 +71,10 @@ class RedisUrl:
         return [name for name, _ in self.options if name.startswith("ssl_")]
 
 
+_HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:\[\],]+)(?::[0-9]{1,5})?(?:,|\Z))*")
+"""Hosts, each with its port or without; none at all is for the parser to refuse."""
+
+
 def redact_url(url: str) -> str:
     """`url` for logs and pages: log-in and query hidden. Never raises, whatever it is given.
 
@@ -85,6 +89,8 @@ def redact_url(url: str) -> str:
     plain, *query = re.split(r"[?#]", rest, maxsplit=1)
     if "@" in plain:  # the last one: an unescaped / or @ in a password must not show half of it
         plain = f"{DOTS}@{plain.rpartition('@')[2]}"
+    elif scheme != "unix" and not _HOSTS.fullmatch(plain.partition("/")[0]):  # a password whose @host was forgotten, it may be
+        return f"{scheme}://{DOTS}"
     return f"{scheme}://{plain}" + (f"?{DOTS}" if query else "")
 
 

@@ -289,6 +289,18 @@ def test_no_secret_is_left_in_a_shown_address_whatever_is_in_it(secret: str, for
     assert "Zq9" not in redact_url(form.format(secret))
 
 
+@given(SECRET, st.sampled_from(["redis://app:{}/0", "redis://:{}", "rediss+sentinel://a:1,app:{}/x", "redis://[::1]:{}"]))
+def test_a_password_whose_host_was_forgotten_is_not_taken_for_a_port(secret: str, form: str) -> None:
+    assert "Zq9" not in redact_url(form.format(secret.replace("@", "%40")))
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://h:6379/0", "redis://[::1]:6379/1", "redis+sentinel://a:1,b:2,c/x", "unix:///run/a:b.sock"]
+)
+def test_an_address_without_a_secret_is_shown_as_it_is(url: str) -> None:
+    assert redact_url(url) == url
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_one_sentence(text: str) -> None:
     redact_url(text)
