@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import StoreUnsuitable
+from ..errors import StoreRefused, StoreUnsuitable
 from ..keys import shown
 from .common import Command, ExitCode, JsonFlag, answer, answer_json, bar, misuse, printable, seconds
 from .finding import with_client
@@ -50,8 +50,14 @@ def doctor(
     async def act(client: Client) -> tuple[list[Finding], list[Finding]]:
         with bar("rows looked at") as advance:
             findings = await client.checkup(Depth(full=full, mend=fix, write_off=write_off, on_progress=advance))
-        breaches = _breaches(await client.stats(), oldest, max_dead) if oldest is not None or max_dead is not None else []
-        return findings, breaches
+        if oldest is None and max_dead is None:
+            return findings, []
+        try:
+            return findings, _breaches(await client.stats(), oldest, max_dead)
+        except StoreRefused:  # the findings say what is damaged
+            if not any(finding.level == "problem" for finding in findings):
+                raise
+            return findings, []
 
     try:
         findings, breaches = with_client(act)

@@ -23,6 +23,11 @@ EXAMPLES = 3
 
 _WORDS = {
     Kind.UNSERVED: ("a stream with jobs that no worker reads", "{} streams with jobs that no worker reads", "served again"),
+    Kind.GROUP: (
+        "a ready stream in use that is gone, or whose group is",
+        "{} ready streams in use that are gone, or whose group is",
+        "made again",
+    ),
     Kind.PENDING: ("an active entry whose data is gone", "{} active entries whose data is gone", "dropped"),
     Kind.READDED: (
         "a waiting job that its id does not lead to, or that is there twice",
@@ -109,18 +114,26 @@ def audit_findings(queue: str, found: Audited) -> list[Finding]:
 
 def law_finding(counts: QueueCounts, *, written_off: bool) -> list[Finding]:
     """What the law of conservation says of a queue; nothing when it holds."""
+    unread = []
+    if counts.unread:
+        what = f"no numbers in the hash `meta`: {', '.join(counts.unread)}"
+        unread = [
+            of_queue("note", counts.queue, f"written off: {what}; begun again at 0")
+            if written_off
+            else of_queue("problem", counts.queue, what, "engine doctor --write-off begins them again at 0")
+        ]
     if not counts.difference:
-        return []
+        return unread
     off = counted(abs(counts.difference), "job")
     missing = f"{off} missing" if counts.difference > 0 else f"{off} too many"
     if written_off:
-        return [of_queue("note", counts.queue, f"written off: {missing}, counted as removed from now on")]
+        return [*unread, of_queue("note", counts.queue, f"written off: {missing}, counted as removed from now on")]
     what = f"the conservation law is broken: {missing} (enqueued: {counts.enqueued:,})"
     mend = (
         "data was lost or written from outside: keep a copy, look in the server's log for a restart without its data; "
         "engine doctor --write-off then counts the difference as removed"
     )
-    return [of_queue("problem", counts.queue, what, mend)]
+    return [*unread, of_queue("problem", counts.queue, what, mend)]
 
 
 def _many(kind: Kind, about: set[str]) -> str:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from ..declared import QueueSpec
 from ..durations import format_duration
-from ..errors import StoreRefused
+from ..errors import StoreDenied, StoreRefused
 from ..job import State
-from ..keys import shown
+from ..keys import registry, shown
 from ..masking import mask_text
 from ..store.rows import ConsumerRow, JobRow, QueueCounts, WorkerRow
+from ..store.translate import is_passing
 from .auditing import Auditing, audit_findings, law_finding
 from .checkup_server import server_findings
-from .finding import LEVELS, Finding, of_queue
+from .finding import LEVELS, Finding, of_queue, of_server
 from .footing import LEASE_MS
 from .views import counted
 
 OVERDUE_MS = 30_000
 """A promoter looks at every due time; so late means that none does."""
 STUCK = "the live workers' {} is stuck: look at their log, restart them one by one"
+DAMAGED = "find it with TYPE among the keys of docs/keys.md, and rename it out of the way"
+"""What mends a key that holds what the engine never wrote."""
 NEARLY_FULL = 0.9
 """Share of `max_waiting` from which a queue is told of: what comes next is refused, or the oldest are dropped."""
 SAMPLE = 50
@@ -57,34 +60,54 @@ class Checkup(Auditing):
             if depth.on_progress is not None:
                 depth.on_progress(looked)
 
-        for queue in await self.queue_names():
-            findings += await self._queue_findings(queue, depth, on_bite)
+        try:
+            names = await self.queue_names()
+        except StoreRefused as error:
+            if not _is_damage(error):
+                raise
+            what = f"which queues there are can't be read, only those declared here are looked at: {error}"
+            findings.append(of_server("problem", what, f"rename the key {registry()} out of the way"))
+            names = sorted(self.queues)
+        for queue in names:
+            findings += await self._guarded(queue, self._audited(queue, depth, on_bite))
+            findings += await self._guarded(queue, self._queue_findings(queue, depth, findings), told=findings)
         return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
-    async def _queue_findings(self, queue: str, depth: Depth, on_bite: Callable[[int], None]) -> list[Finding]:
-        audited = await self._audited(queue, depth, on_bite)
+    async def _guarded(self, queue: str, look: Awaitable[list[Finding]], told: Sequence[Finding] = ()) -> list[Finding]:
+        """One look at one queue: what of it can't be read is a finding, so that the rest and the other queues are told all the
+        same. `told`: what needs no second telling."""
+        try:
+            return await look
+        except StoreRefused as error:
+            if not _is_damage(error):
+                raise
+            kind = "a key of it has a foreign type" if error.code == "WRONGTYPE" else "its rows can't be read"
+            found = of_queue("problem", queue, f"{kind}: {error}", DAMAGED)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # what the server answered is not what we write
+            what = f"its rows can't be read: {type(error).__name__}: {mask_text(str(error))}"
+            found = of_queue("problem", queue, what, DAMAGED)
+        return [] if found in told else [found]
+
+    async def _queue_findings(self, queue: str, depth: Depth, told: Sequence[Finding]) -> list[Finding]:
+        audited = [one for one in told if one.subject == f"queue {queue}"]
         counts = await self.counts(queue)
-        written_off = depth.write_off and counts.difference != 0 and await self.write_off(queue)
+        written_off = depth.write_off and (counts.difference != 0 or counts.unread != ()) and await self.write_off(queue)
         workers = await self._ask(self.store.workers, queue, counts.now_ms)
         consumers = await self._ask(self.store.consumers, queue)
         waiting = (await self._ask(self.store.page, queue, State.WAITING, limit=SAMPLE)).rows if counts.waiting else []
         timed: list[JobRow] = []
         for state, n in ((State.SCHEDULED, counts.scheduled), (State.RETRYING, counts.retrying)):
             timed += (await self._ask(self.store.page, queue, state, limit=1)).rows if n else []
-        before = audited + law_finding(counts, written_off=written_off)
-        return before + queue_findings(counts, self.queues.get(queue), workers, consumers, waiting, timed, before)
+        law = law_finding(counts, written_off=written_off)
+        return law + queue_findings(counts, self.queues.get(queue), workers, consumers, waiting, timed, audited + law)
 
     async def _audited(self, queue: str, depth: Depth, on_bite: Callable[[int], None]) -> list[Finding]:
-        try:
-            found = await self.audit_rows(queue, full=depth.full, mend=depth.mend, on_bite=on_bite)
-        except StoreRefused as error:
-            if error.code != "WRONGTYPE":
-                raise
-            what = f"a key of it has a foreign type: {error}"
-            return [
-                of_queue("problem", queue, what, "find it with TYPE among the keys of docs/keys.md, and rename it out of the way")
-            ]
-        return audit_findings(queue, found)
+        return audit_findings(queue, await self.audit_rows(queue, full=depth.full, mend=depth.mend, on_bite=on_bite))
+
+
+def _is_damage(error: StoreRefused) -> bool:
+    """True when the data is at fault; False for a server that is not ready or a user without rights, which no queue can help."""
+    return not isinstance(error, StoreDenied) and (error.code == "NOGROUP" or not is_passing(error))
 
 
 def queue_findings(
@@ -116,7 +139,7 @@ def queue_findings(
         )
     found += _fullness(counts, spec)
     found += _silent_holders(counts, spec, live, consumers)
-    late = [row for row in timed if row.due_ms < counts.now_ms - OVERDUE_MS]
+    late = [row for row in timed if 0 < row.due_ms < counts.now_ms - OVERDUE_MS]  # 0: no time, told by its rows
     if late and live:
         age = format_duration((counts.now_ms - late[0].due_ms) / 1000)
         what = f"jobs are due since {age} and nobody moves them to their line"

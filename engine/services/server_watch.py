@@ -54,7 +54,11 @@ class ServerWatch(Service):
 def _without_figures(text: str) -> str:
     """The same sentence with another figure is no news.
 
+    An address, which has a colon within, is none: the same of another replica is news.
+
     >>> _without_figures("95% of its maxmemory is used")
     '% of its maxmemory is used'
+    >>> _without_figures("replica 10.0.0.2:6379 is 5 bytes behind")
+    'replica 10.0.0.2:6379 is  bytes behind'
     """
-    return re.sub(r"[\d,.]+", "", text)
+    return re.sub(r"(?<!\S)[^\s:]+(?!\S)", lambda word: re.sub(r"[\d,.]+", "", word[0]), text)

@@ -12,7 +12,8 @@ from enum import IntEnum, StrEnum
 
 from ..keys import GROUP, prefix
 from .acts import NOTES_MS
-from .base import Verbs, text
+from .base import text
+from .pages import PageVerbs
 from .replies import entries
 
 PAGE = 200
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     """What a row is asked; the letter is the script's."""
 
     UNSERVED = "s"
+    GROUP = "g"
     PENDING = "p"
     READDED = "e"
     TIMED = "t"
@@ -56,7 +58,7 @@ class Row:
     about: str
 
 
-class AuditVerbs(Verbs):
+class AuditVerbs(PageVerbs):
     """The verbs of the auditor. Errors of all of them as `Wire.call`; repeating is safe."""
 
     async def examine(self, queue: str, rows: Sequence[Row], *, mend: bool = False) -> list[Verdict]:
@@ -71,6 +73,8 @@ class AuditVerbs(Verbs):
         """The rows of a queue that may contradict one another, in bites, in the order in which they must be mended: what
         a later kind is judged by comes first. At most about `most` of each structure."""
         yield [Row(Kind.UNSERVED, tag) for tag in STREAMS]
+        if served := await self.tags(queue):
+            yield [Row(Kind.GROUP, tag) for tag in dict.fromkeys(served)][:BITE]
         for pages in (
             *(self._pending(queue, tag) for tag in STREAMS),
             *(self._readded(queue, tag) for tag in STREAMS),
@@ -104,16 +108,11 @@ class AuditVerbs(Verbs):
     async def _pending(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
         """Every entry that a worker holds."""
         stream, start = f"{prefix(queue)}ready:{tag}", "-"
-        if not await self._has_group(queue, stream):
+        if await self.delivered(queue, tag) is None:
             return
         while found := await self.link.call("XPENDING", stream, GROUP, start, "+", PAGE, queue=queue):
             yield [Row(Kind.PENDING, f"{tag}:{text(row[0])}") for row in found]
             start = f"({text(found[-1][0])}"
-
-    async def _has_group(self, queue: str, stream: str) -> bool:
-        if not await self.link.call("EXISTS", stream, queue=queue):
-            return False
-        return bool(await self.link.call("XINFO", "GROUPS", stream, queue=queue))
 
     async def _readded(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
         """Entries whose job has another id than theirs; a fresh one is in no other structure."""

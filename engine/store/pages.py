@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -67,12 +68,25 @@ def ended_rows(queue: str, entry: str, fields: dict[str, bytes]) -> list[JobRow]
     ]  # fmt: skip
 
 
+def _due_ms(score: float) -> int:
+    """A due time; one that somebody set to infinity is 0."""
+    return int(score) if isfinite(score) else 0
+
+
 class PageVerbs(Verbs):
     """The verbs that list jobs. `limit` is cut to LARGEST_PAGE; a cursor is what the page before answered, '' at first."""
 
     async def tags(self, queue: str) -> str:
         """The ready streams in use, in the order in which they are served."""
         return text(await self.link.call("HGET", prefix(queue) + "meta", "tags", queue=queue) or b"")
+
+    async def delivered(self, queue: str, tag: str) -> str | None:
+        """The last entry of a ready stream that a worker was given; None when the stream or its group is gone."""
+        stream = f"{prefix(queue)}ready:{tag}"
+        if not await self.link.call("EXISTS", stream, queue=queue):
+            return None
+        groups = map(pairs, await self.link.call("XINFO", "GROUPS", stream, queue=queue))
+        return next((text(group["last-delivered-id"]) for group in groups if text(group["name"]) == GROUP), None)
 
     async def page(self, queue: str, state: State, *, cursor: str = "", limit: int = 50) -> Page:
         """One page of the jobs in a state; waiting in the order of their claim, ended ones newest first."""
@@ -110,14 +124,14 @@ class PageVerbs(Verbs):
 
     async def _unclaimed(self, queue: str, tag: str, after: str, limit: int) -> list[JobRow]:
         stream = f"{prefix(queue)}ready:{tag}"
-        groups = await self.link.call("XINFO", "GROUPS", stream, queue=queue)
-        delivered = next((text(pairs(g)["last-delivered-id"]) for g in groups if text(pairs(g)["name"]) == GROUP), "0-0")
-        start = max(after or "0-0", delivered, key=id_order)
+        start = max(after or "0-0", await self.delivered(queue, tag) or "0-0", key=id_order)
         found = entries(await self.link.call("XRANGE", stream, f"({start}", "+", "COUNT", limit, queue=queue))
         return [replace(job_row(queue, State.WAITING, f.get("j", b""), e), tag=tag, entry=e) for e, f in found]
 
     async def _claimed(self, queue: str, tag: str, after: str, limit: int) -> list[JobRow]:
         stream = f"{prefix(queue)}ready:{tag}"
+        if await self.delivered(queue, tag) is None:
+            return []
         start = f"({after}" if after else "-"
         pending = await self.link.call("XPENDING", stream, GROUP, start, "+", limit, queue=queue)
         if not pending:
@@ -145,11 +159,11 @@ class PageVerbs(Verbs):
         ids = [text(job_id) for job_id, _ in found]
         values = await self.link.call("HMGET", prefix(queue) + "jobs", *ids, queue=queue)
         rows = [
-            replace(job_row(queue, state, value, job_id), due_ms=int(due))
+            replace(job_row(queue, state, value, job_id), due_ms=_due_ms(due))
             for job_id, (_, due), value in zip(ids, found, values, strict=True)
             if value is not None  # else it was promoted between the two reads
         ]
-        return Page(rows, f"{int(found[-1][1])}:{ids[-1]}" if len(found) == limit else "")
+        return Page(rows, f"{_due_ms(found[-1][1])}:{ids[-1]}" if len(found) == limit else "")
 
     async def _rank_after(self, queue: str, key: str, cursor: str) -> int:
         """The rank of the first member behind `due:id`. Thousands may be due at one instant, so the due time alone won't do."""

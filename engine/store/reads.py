@@ -5,6 +5,7 @@ Nothing here writes, so a monitor can't change what it watches.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -46,6 +47,9 @@ _FLOWS = (
     "dropped",
 )
 
+_NUMBER = re.compile(r"(-?[0-9]{1,18})?")
+"""What a counter or a time in the meta hash may be; '' when it is not there."""
+
 
 class ReadVerbs(PageVerbs, ServerVerbs):
     """The verbs that only look. Errors of all of them as `Wire.call`; repeating is safe."""
@@ -71,6 +75,7 @@ class ReadVerbs(PageVerbs, ServerVerbs):
             gate_until_ms=gate if gate > now_ms else 0,
             grace_until_ms=grace if grace > now_ms else 0,
             epoch=meta["epoch"],
+            unread=tuple(name for name in (*_FLOWS, "gate", "grace") if not _NUMBER.fullmatch(meta[name])),
             **{name: _ms(meta[name]) for name in _FLOWS},
         )
 
@@ -121,6 +126,8 @@ class ReadVerbs(PageVerbs, ServerVerbs):
         """Every name in the groups of the queue's ready streams."""
         found = []
         for tag in await self.tags(queue):
+            if await self.delivered(queue, tag) is None:
+                continue
             rows = await self.link.call("XINFO", "CONSUMERS", f"{prefix(queue)}ready:{tag}", GROUP, queue=queue)
             found += [ConsumerRow(tag, text(r["name"]), int(r["pending"]), int(r["idle"])) for r in map(pairs, rows)]
         return found
@@ -187,5 +194,5 @@ _STATES = {
 
 
 def _ms(value: str) -> int:
-    """A number of the meta hash; a missing one is 0."""
-    return int(float(value)) if value else 0
+    """A number of the meta hash; a missing one is 0, and so is what is none (`unread` tells of it)."""
+    return int(value) if value and _NUMBER.fullmatch(value) else 0

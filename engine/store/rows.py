@@ -62,6 +62,8 @@ class QueueCounts:
     """0, or since when the oldest waiting job could run"""
     now_ms: int
     epoch: str
+    unread: tuple[str, ...] = ()
+    """Counters and times that somebody made no number; they count as 0 here"""
 
     @property
     def pending(self) -> int:

@@ -144,6 +144,96 @@ async def test_a_key_of_a_foreign_type_is_a_problem_and_the_rest_is_told_all_the
     assert "1 job and no live worker" in problems
 
 
+@pytest.mark.parametrize("what_went", ["stream", "group"])
+async def test_a_ready_stream_or_its_group_that_is_gone_is_a_problem_and_made_again_when_asked(
+    client: Client, store: RedisStore, queue: str, what_went: str
+) -> None:
+    await alive(store, queue)
+    await enqueue(store, queue)
+    ready = f"{prefix(queue)}ready:5"
+    await store.link.call(*(("DEL", ready) if what_went == "stream" else ("XGROUP", "DESTROY", ready, "w")))
+    problems = {one.what: one.mend for one in await found(client, queue) if one.level == "problem"}
+    assert problems["a ready stream in use that is gone, or whose group is: 5"] == "engine doctor --fix"
+    assert any("1 job missing" in what for what in problems) == (what_went == "stream")
+    mended = [one.what for one in await client.checkup(Depth(mend=True, write_off=True)) if one.subject == f"queue {queue}"]
+    assert "mended: a ready stream in use that is gone, or whose group is: 5; made again" in mended
+    assert [one.level for one in await found(client, queue)] == ["ok"]
+    assert len(await Hand(store, queue, "w1").step(want=1)) == (what_went == "group")
+
+
+JUNK = [
+    ("HSET", "meta", "enqueued", "abc"),
+    ("HSET", "meta", "retried", "1.5"),
+    ("HSET", "meta", "gate", "junk"),
+    ("HSET", "meta", "tags", "5zq"),
+    ("HSET", "where", "not-an-id", "??"),
+    ("HSET", "where", "1-1", "5:99999999999999999999999-1"),
+    ("ZADD", "scheduled", "1", "zzz"),
+    ("ZADD", "scheduled", "inf", "zzz"),
+    ("ZADD", "retrying", "inf", "99999999999999999999999-1"),
+]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=" ".join)
+async def test_rows_that_are_none_of_ours_are_a_problem_and_mended_when_asked(
+    client: Client, store: RedisStore, queue: str, junk: tuple[str, ...]
+) -> None:
+    await alive(store, queue)
+    await enqueue(store, queue)
+    command, name, *rest = junk
+    await store.link.call(command, prefix(queue) + name, *rest)
+    assert "problem" in [one.level for one in await found(client, queue)]
+    mended = [one for one in await client.checkup(Depth(mend=True, write_off=True)) if one.subject == f"queue {queue}"]
+    assert "problem" not in [one.level for one in mended]
+    assert [(one.level, one.what[:15]) for one in await found(client, queue)] == [("ok", "1 job pending, ")]
+
+
+async def test_a_job_that_is_due_never_is_a_problem_and_due_now_when_mended(
+    client: Client, store: RedisStore, queue: str
+) -> None:
+    await alive(store, queue)
+    (job_id,) = await enqueue(store, queue, delay_ms=HOUR)
+    await store.link.call("ZADD", f"{prefix(queue)}scheduled", "inf", job_id)
+    assert "whose rows do not agree" in (await only(client, queue, "problem")).what
+    await client.checkup(Depth(mend=True))
+    assert [one.level for one in await found(client, queue)] == ["ok"]
+    assert float(await store.link.call("ZSCORE", f"{prefix(queue)}scheduled", job_id)) <= await store.now_ms()
+
+
+async def test_a_row_of_a_worker_that_can_not_be_read_is_no_live_worker(client: Client, store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    await store.link.call("HSET", f"{prefix(queue)}workers", "w", "junk")
+    assert (await only(client, queue, "problem")).what == "1 job and no live worker"
+    assert (await store.sweep_rest(queue, HOUR, HOUR)).workers == 1
+
+
+async def test_a_list_of_queues_of_a_foreign_type_is_a_problem_and_the_declared_ones_are_told(
+    client: Client, store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enqueue(store, queue)
+    foreign = f"{prefix(queue)}flags"  # the real one is every test's
+    await store.link.call("SET", foreign, "not ours")
+    monkeypatch.setattr("engine.store.reads.registry", lambda: foreign)
+    findings = await client.checkup()
+    await store.link.call("DEL", foreign)
+    told = [one.what for one in findings if one.level == "problem" and one.subject == "server"]
+    assert any(what.startswith("which queues there are can't be read") for what in told)
+    assert "1 job and no live worker" in [one.what for one in findings if one.subject == f"queue {queue}"]
+
+
+@pytest.mark.parametrize("name", ["jobs", "where", "workers", "keys"])
+async def test_whichever_key_has_a_foreign_type_the_other_queues_are_told(
+    client: Client, store: RedisStore, queue: str, name: str
+) -> None:
+    await enqueue(store, queue)
+    await store.link.call("SET", prefix(queue) + name, "not ours")
+    findings = await client.checkup()
+    await store.link.call("DEL", prefix(queue) + name)
+    problems = [one.what for one in findings if one.level == "problem" and one.subject == f"queue {queue}"]
+    assert len([what for what in problems if what.startswith("a key of it has a foreign type")]) == 1
+    assert [one for one in findings if one.subject == "server"]
+
+
 @pytest.mark.parametrize("when_full", ["refuse", "drop-oldest"])
 async def test_a_nearly_full_queue_is_a_warning(client: Client, store: RedisStore, queue: str, when_full: WhenFull) -> None:
     await alive(store, queue)

@@ -1,9 +1,14 @@
 -- locate: where a job is now. Returns place, envelope, tag, entry, owner ('' when nobody has claimed it).
 -- place: 's' 'z' 't' scheduled, snoozed, retrying; 'b' blocked (entry of `blocked`); 'd' dead; 'r' in a ready stream; nil unknown or ended.
+local function is_id(id) -- what is none must not reach a stream command: the error would end the script, in the midst of its writes perhaps
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  return ms and #ms <= 15 and #seq <= 17
+end
 local function locate(id)
   local row = call('HGET', P .. 'where', id)
   if row == 's' or row == 'z' or row == 't' then return row, call('HGET', P .. 'jobs', id) end
   local aside, its_entry = string.match(row or '', '^([bd]):(.+)$')
+  if not is_id(aside and its_entry or row and string.sub(row, 3) or id) then return nil end
   if aside then
     local x = call('XRANGE', P .. (aside == 'b' and 'blocked' or 'dead'), its_entry, its_entry)
     if x[1] then return aside, x[1][2][2], nil, its_entry, '' end
