@@ -54,7 +54,7 @@ class ServerWatch(Service):
 def _without_figures(text: str) -> str:
     """The same sentence with another figure is no news.
 
-    An address, which has a colon within, is none: the same of another replica is news.
+    An address, which has a colon within, is none: the same danger of another server is news.
 
     >>> _without_figures("95% of its maxmemory is used")
     '% of its maxmemory is used'
