@@ -97,6 +97,15 @@ def delay_seconds(backoff: Backoff, attempt: int, random: float) -> float:
     return min(seconds, MAX_DELAY)
 
 
+def in_ms(seconds: float) -> int:
+    """Whole milliseconds, rounded up: never early. What floats add beyond a microsecond is none.
+
+    >>> in_ms(0.0004), in_ms(1.1), in_ms(0)
+    (1, 1100, 0)
+    """
+    return math.ceil(round(seconds * 1000, 3))
+
+
 def check_backoff(given: Any, setting: str = "backoff") -> Backoff:
     """Return `given` when it can be asked for the seconds after an attempt; `setting` is where it was given.
 

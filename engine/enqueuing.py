@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
+from .backoff import in_ms
 from .clock import Clock
 from .declared import DAY_MS, NO_LIMIT, HandlerSpec, Limit, QueueSpec
 from .errors import BadInput, BadPayload, EngineError, EnqueueUnknown, PayloadTooLarge, QueueFull, StoreError
@@ -182,7 +182,7 @@ class Enqueuing:
         return Entry(
             body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
             priority=priority,
-            delay_ms=math.ceil(round(options.delay * 1000, 3)),  # up: never early; what floats add beyond a microsecond is none
+            delay_ms=in_ms(options.delay),
             at_ms=0 if options.at is None else due_at_ms(options.at),
             ordering_key=options.ordering_key or ordering,
             dedup_key=options.dedup_key or dedup,

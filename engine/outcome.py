@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds
+from .backoff import MAX_DELAY, Backoff, Exponential, delay_seconds, in_ms
 from .errors import AttemptTimeout, ConfigError, LeaseLost, StoreError, words
 from .given import within
 from .keys import shown
@@ -223,9 +223,9 @@ def _meaning(error: BaseException, policy: Policy) -> Outcome | Backoff | None:
 def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome | Backoff | None, random: float) -> Next:
     match meaning:
         case Snooze():
-            return Wait(_ms(meaning.after), words(meaning if meaning.reason else error)[: 2 * MOST_REASON])
+            return Wait(in_ms(meaning.after), words(meaning if meaning.reason else error)[: 2 * MOST_REASON])
         case RateLimited():
-            return Wait(_ms(meaning.after), words(error)[: 2 * MOST_REASON], meaning.scope)
+            return Wait(in_ms(meaning.after), words(error)[: 2 * MOST_REASON], meaning.scope)
         case PauseQueue():
             return Release(pause=words(meaning if meaning.reason else error)[: 2 * MOST_REASON])
         case Discard():
@@ -237,14 +237,10 @@ def _failed(attempt: int, rules: Rules, error: BaseException, meaning: Outcome |
     if attempt >= rules.attempts:
         return Bury(error, "attempts used up")
     if isinstance(meaning, Retry) and meaning.after is not None:
-        return TryAgain(_ms(meaning.after), error)
+        return TryAgain(in_ms(meaning.after), error)
     backoff = meaning if meaning is not None and not isinstance(meaning, Outcome) else rules.backoff
     try:
         seconds = delay_seconds(backoff, attempt, random)
     except Exception:  # noqa: BLE001 - the user's callable; see decide's docstring
         seconds = delay_seconds(Exponential(), attempt, random)
-    return TryAgain(_ms(seconds), error)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+    return TryAgain(in_ms(seconds), error)

@@ -27,6 +27,33 @@ async def test_nothing_is_promoted_a_millisecond_early(store: RedisStore, queue:
     assert await states(store, queue, [job_id]) == ["waiting"]
 
 
+async def due_ms(store: RedisStore, queue: str, suffix: str, job_id: str) -> int:
+    """When a job that was put off may run."""
+    return int(await raw(store, queue, "ZSCORE", suffix, job_id))
+
+
+@pytest.mark.parametrize("act", ["enqueue", "retry", "snooze"])
+async def test_a_delay_counts_from_the_instant_of_the_call_and_not_from_its_millisecond(
+    store: RedisStore, queue: str, act: str
+) -> None:
+    async def now_us() -> int:
+        seconds, us = await store.link.call("TIME")
+        return int(seconds) * 1_000_000 + int(us)
+
+    hand = Hand(store, queue)
+    for _ in range(20):  # one call may happen at a whole millisecond
+        ids = await enqueue(store, queue) if act != "enqueue" else []
+        claims = await hand.claim() if ids else []
+        before_us = await now_us()
+        if act == "enqueue":
+            ids = await enqueue(store, queue, delay_ms=HOUR)
+        else:
+            await (hand.retry if act == "retry" else hand.snooze)(claims[0], HOUR)
+        after_us = await now_us()
+        due_us = 1000 * await due_ms(store, queue, "retrying" if act == "retry" else "scheduled", ids[0])
+        assert before_us + 1000 * HOUR <= due_us < after_us + 1000 * (HOUR + 1)
+
+
 async def test_a_bite_is_bounded_and_says_that_more_is_due(store: RedisStore, queue: str) -> None:
     now = Now()
     timed = at_time(store, now)
@@ -54,6 +81,28 @@ async def test_what_is_due_at_one_instant_comes_in_the_order_of_enqueue(store: R
     now.forward(1000)
     assert (await timed.promote(queue)).moved == 40
     assert (await lines(store, queue))["k"] == ids
+
+
+async def test_what_is_due_at_one_instant_keeps_its_order_however_long_the_clock_stays_set_back(
+    store: RedisStore, queue: str
+) -> None:
+    now = Now()
+    timed = RedisStore(store.link, LongGaps(), test_now_ms=lambda: now.ms)
+    await enqueue(timed, queue)
+    now.ms -= HOUR
+    due, ids = now.ms + 1000, list[str]()
+    for _ in range(120):  # more than a millisecond has ids for
+        ids += await enqueue(timed, queue, delay_ms=1000, ordering_key="k")
+    plain = [job_id for _ in range(120) for job_id in await enqueue(timed, queue)]  # numbered in another place of the script
+    assert ids + plain == sorted(ids + plain), "as text, which is how the server orders them"
+    assert {await due_ms(store, queue, "scheduled", job_id) for job_id in ids} == {due}
+    now.forward(1000)
+    while (await timed.promote(queue)).moved:
+        continue
+    assert (await lines(store, queue))["k"] == ids
+    now.forward(HOUR)
+    (later,) = await enqueue(timed, queue)
+    assert later.startswith(f"{now.ms}-1"), "as soon as the clock is there again, ids are of its milliseconds"
 
 
 async def test_retrying_and_scheduled_share_a_bite_and_the_sooner_is_next(store: RedisStore, queue: str) -> None:

@@ -134,6 +134,18 @@ def test_retry_may_choose_its_delay_or_leave_it_to_the_backoff() -> None:
     assert decide(3, PLAIN, Raised(soon), 0.0) == Bury(soon, "attempts used up")
 
 
+@pytest.mark.parametrize(("after", "ms"), [(0.0004, 1), (0.2504, 251), (1.1, 1100), (0.0, 0)])
+def test_no_time_that_was_asked_for_is_rounded_down(after: float, ms: int) -> None:
+    retry = Retry(after=after)
+    assert decide(1, PLAIN, Raised(retry), 0.0) == TryAgain(ms, retry)
+    error = ValueError("no")
+    assert decide(1, Rules(3, Fixed(after), {}), Raised(error), 0.0) == TryAgain(ms, error)
+    for outcome in (Snooze(after), RateLimited(after)):
+        found = decide(1, PLAIN, Raised(outcome), 0.0)
+        assert isinstance(found, Wait)
+        assert found.delay_ms == ms
+
+
 def test_discard_buries_at_once() -> None:
     error = Discard("bad number")
     assert decide(1, PLAIN, Raised(error), 0.0) == Bury(error, "discarded")

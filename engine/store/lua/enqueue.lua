@@ -60,7 +60,7 @@ local plain = (room >= n or not drops) and meta[1] and string.match(head or '', 
 if plain and string.find(meta[3] or '', plain, 1, true) then
   local ms, seq, m = tonumber(meta[1]), tonumber(meta[2]), n
   if room < n then m = math.max(room, 0) end
-  if T > ms then ms, seq = T, FIRST end
+  if T > ms then ms, seq = T, FIRST elseif seq > LAST then ms, seq = ms + 1, FIRST end
   seq = seq + tonumber(ARGV[1])
   local stream, fresh, at = P .. 'ready:' .. plain, '1;0;' .. plain .. ';;0;0;', fmt(ms) .. '-'
   for i = 1, m do call('XADD', stream, at .. fmt(seq + i), 'j', fresh .. ARGV[6 + i * 2]) end

@@ -104,7 +104,8 @@ class ProducersModel(JobsModel):
 
     def _add(self, job_id: str, entry: Entry) -> None:
         assert id_order(job_id) > self.last_id, f"id {job_id} after {self.last_id}"
-        assert self.now.ms <= entry_ms(job_id) <= max(self.now.ms, self.top_ms), f"id {job_id} at {self.now.ms}"
+        latest = max(self.now.ms, self.top_ms, self.last_id[0] + 1)  # the next when its numbers are used
+        assert self.now.ms <= entry_ms(job_id) <= latest, f"id {job_id} at {self.now.ms}"
         self.last_id = id_order(job_id)
         if entry.dedup_key:
             self.dedup[entry.dedup_key] = (job_id, self.now.ms + entry.dedup_window_ms)

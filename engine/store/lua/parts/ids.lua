@@ -33,7 +33,7 @@ end
 local function reserve_from(ms, seq, n)
   if not ms then ms, seq = rebuild() end
   ms, seq = tonumber(ms), tonumber(seq)
-  if T > ms then ms, seq = T, FIRST end -- clock behind the counter: stay on the old ms and count on
+  if T > ms then ms, seq = T, FIRST elseif seq > LAST then ms, seq = ms + 1, FIRST end -- clock behind the counter: count on
   seq = seq + tonumber(ARGV[1])
   ids_ms, ids_seq, ids_top = ms, seq, seq + n
   call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n))
