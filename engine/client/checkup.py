@@ -129,6 +129,7 @@ def queue_findings(
         what = f"{counted(work, 'job')} and no live worker"
         found.append(of_queue("problem", queue, what, f"start one: engine run --queue {queue}"))
     found += _unknown_names(queue, live, waiting)
+    found += _different_leases(queue, live)
     if counts.paused and work:
         reason = f" ({mask_text(counts.paused.reason)})" if counts.paused.reason else ""
         since = format_duration(max(counts.now_ms - counts.paused.since_ms, 0) / 1000)
@@ -138,7 +139,7 @@ def queue_findings(
             )
         )
     found += _fullness(counts, spec)
-    found += _silent_holders(counts, spec, live, consumers)
+    found += _silent_holders(counts, spec, workers, consumers)
     late = [row for row in timed if 0 < row.due_ms < counts.now_ms - OVERDUE_MS]  # 0: no time, told by its rows
     if late and live:
         age = format_duration((counts.now_ms - late[0].due_ms) / 1000)
@@ -178,14 +179,24 @@ def _unknown_names(queue: str, live: Sequence[WorkerRow], waiting: Sequence[JobR
     return [of_queue("problem", queue, what, "deploy workers that have these handlers, or cancel the jobs")]
 
 
+def _different_leases(queue: str, live: Sequence[WorkerRow]) -> list[Finding]:
+    """A note, since it is so during every deploy that changes the lease, and no job suffers from it."""
+    leases = sorted({worker.lease_ms for worker in live if worker.lease_ms})
+    if len(leases) < 2:
+        return []
+    told = ", ".join(format_duration(lease_ms / 1000) for lease_ms in leases)
+    mend = "give all of them the same ENGINE_LEASE or queue(lease=), unless a deploy is just changing it"
+    return [of_queue("note", queue, f"its live workers have different leases: {told}", mend)]
+
+
 def _silent_holders(
-    counts: QueueCounts, spec: QueueSpec | None, live: Sequence[WorkerRow], consumers: Sequence[ConsumerRow]
+    counts: QueueCounts, spec: QueueSpec | None, workers: Sequence[WorkerRow], consumers: Sequence[ConsumerRow]
 ) -> list[Finding]:
     """Jobs in the hands of workers that are gone, long after somebody should have taken them over."""
-    patience_ms = 3 * (spec.lease_ms if spec else LEASE_MS)
-    alive = {worker.worker for worker in live}
+    patience_ms = 3 * max(spec.lease_ms if spec else LEASE_MS, *(worker.lease_ms for worker in workers), 0)
+    alive = {worker.worker for worker in workers if worker.is_alive}
     gone = [one for one in consumers if one.pending and one.worker not in alive and one.idle_ms > patience_ms]
-    if not gone or counts.grace_until_ms or not live:  # without a live worker there is nobody to take over; said above
+    if not gone or counts.grace_until_ms or not alive:  # without a live worker there is nobody to take over; said above
         return []
     jobs = sum(one.pending for one in gone)
     what = f"{counted(jobs, 'job')} still held by workers that are gone: {', '.join(sorted({one.worker for one in gone})[:5])}"

@@ -85,6 +85,7 @@ class Heartbeat(Service):
                 "pid": os.getpid(),
                 "started_at_ms": self._started_at_ms,
                 "concurrency": slots,
+                "lease_ms": spec.lease_ms,
                 "names": sorted(spec.handlers),
                 "held": len(self._holdings.of(spec.name)),
                 "version": self._version,

@@ -179,6 +179,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     pid: int = 0
     started_at_ms: int = 0
     concurrency: int = 0
+    lease_ms: int = 0
+    """Its lease at this queue; 0 when it did not say"""
     names: tuple[str, ...] = ()
     """Handlers it knows"""
     held: int = 0

@@ -72,6 +72,14 @@ async def test_jobs_that_nobody_can_run_are_a_problem(client: Client, store: Red
     assert "no live worker knows: 'greet'" in (await only(client, queue, "problem")).what
 
 
+async def test_different_leases_of_live_workers_are_a_note(client: Client, store: RedisStore, queue: str) -> None:
+    for worker, lease_ms in (("w1", 10_000), ("w2", 10_000), ("w3", 0)):
+        await store.heartbeat(queue, worker, msgspec.msgpack.encode({"names": ["greet"], "lease_ms": lease_ms}))
+    assert [one.level for one in await found(client, queue)] == ["ok"]
+    await store.heartbeat(queue, "w3", msgspec.msgpack.encode({"names": ["greet"], "lease_ms": 1_000}))
+    assert (await only(client, queue, "note")).what == "its live workers have different leases: 1s, 10s"
+
+
 async def test_a_pause_over_work_is_a_warning(client: Client, store: RedisStore, queue: str) -> None:
     await alive(store, queue)
     await enqueue(store, queue)

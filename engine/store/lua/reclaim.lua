@@ -8,6 +8,8 @@
 --          is left out when its stream has nothing pending
 -- Grace    nobody called for half a lease (outage, clock jumped): nothing is taken for a lease and a half, so that workers
 --          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
+-- Leases   an entry is taken when the longer of two leases ran out: the caller's, and its own worker's, which that one's heartbeat told
+--          (a worker that told none: the caller's). Rows of workers are read only for entries older than the caller's lease
 -- Atomic   per call; a second call finds nothing
 -- Dates    an entry delivered "now" is dated now, for the same worker: one that was delivered while the clock was ahead of what it is
 --          since it was set back seems as young, and would for as long, whoever is gone
@@ -65,13 +67,33 @@ local function stalled(entry, value, worker)
     moved = moved + 1
   end
 end
+local leases, soonest = {}, -1 -- worker -> its own lease; ms until the first lease that is longer than the caller's runs out
+local function lease_of(worker)
+  if not leases[worker] then
+    local row = try('HGET', P .. 'workers', worker)
+    local ok, told = pcall(cmsgpack.unpack, type(row) == 'string' and string.match(row, '^%d+;(.*)$') or '')
+    leases[worker] = math.max(lease, ok and type(told) == 'table' and tonumber(told.lease_ms) or 0)
+  end
+  return leases[worker]
+end
 for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
   -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
-  local from, owner, young = cursors[tag] or '0-0', {}, {}
-  for _, r in ipairs(call('XPENDING', stream, 'w', from, '+', count * 10)) do
+  local from, owner, young, lapsed, spared = cursors[tag] or '0-0', {}, {}, {}, false
+  local rows = call('XPENDING', stream, 'w', from, '+', count * 10)
+  for _, r in ipairs(rows) do
     owner[r[1]] = r[2]
-    if r[3] > oldest and r[3] < lease then oldest = r[3] end
+    if r[3] < lease then
+      if r[3] > oldest then oldest = r[3] end
+    else
+      local left = lease_of(r[2]) - r[3]
+      if left <= 0 then
+        lapsed[#lapsed + 1] = r[1]
+      else
+        spared = true
+        if soonest < 0 or left < soonest then soonest = left end
+      end
+    end
     if r[3] == 0 and dated < 100 then -- the rest in the next round: a bite stays short
       local claim = young[r[2]] or { 'XCLAIM', stream, 'w', r[2], '0' }
       claim[#claim + 1], young[r[2]], dated = r[1], claim, dated + 1
@@ -81,7 +103,14 @@ for _, tag in ipairs(pending) do
     claim[#claim + 1] = 'JUSTID'
     call(unpack(claim))
   end
-  local r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
+  local r
+  if not spared then
+    r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
+  else -- it would take those of longer leases, too: by their ids, and the cursor as it would be
+    r = { #rows == count * 10 and rows[#rows][1] or '0-0', {} }
+    if #lapsed > count then r[1] = lapsed[count + 1] end
+    if #lapsed > 0 then r[2] = call('XCLAIM', stream, 'w', me, '0', unpack(lapsed, 1, math.min(#lapsed, count))) end
+  end
   next_cursors[#next_cursors + 1] = tag
   next_cursors[#next_cursors + 1] = r[1]
   for _, x in ipairs(r[2]) do
@@ -92,4 +121,5 @@ for _, tag in ipairs(pending) do
   end
 end
 ring()
-return { next_cursors, moved, buried, 0, oldest < 0 and -1 or lease - oldest }
+if oldest >= 0 and (soonest < 0 or lease - oldest < soonest) then soonest = lease - oldest end
+return { next_cursors, moved, buried, 0, soonest }
