@@ -39,7 +39,7 @@ SUFFIXES: dict[str, str] = {
     "flags": "hash: c<id> cancel asked for an active job, w<id> somebody waits for its end",
     "notes:": "hashes: notes:<id> progress, steps, log lines and result of one job",
     "noted": "sorted set: id of every job with notes, by the ms at which they may go (inf while alive)",
-    "workers": "hash: worker -> heartbeat: host, pid, slots, names it knows",
+    "workers": "hash: worker -> heartbeat: host, pid, slots, lease, names it knows",
     "events": "capped stream: what happened, for other processes",
 }
 """Suffix -> what it holds. A suffix ending in `:` is a family; its members are enumerable from other keys, so nothing

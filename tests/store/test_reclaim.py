@@ -40,7 +40,9 @@ async def says_its_lease(store: RedisStore, queue: str, worker: str, lease_ms: o
     await store.heartbeat(queue, worker, msgspec.msgpack.encode({"names": ["greet"], "lease_ms": lease_ms}))
 
 
-async def test_a_worker_with_a_shorter_lease_leaves_a_longer_one_alone_until_it_has_run_out(store: RedisStore, queue: str) -> None:
+async def test_a_worker_with_a_shorter_lease_leaves_a_longer_one_alone_until_it_has_run_out(
+    store: RedisStore, queue: str
+) -> None:
     await enqueue(store, queue)
     hand = Hand(store, queue, "long")
     await says_its_lease(store, queue, "long", 60_000)
@@ -73,9 +75,7 @@ async def test_a_longer_lease_holds_up_nobody_elses_jobs(store: RedisStore, queu
 
 
 @pytest.mark.parametrize("told", [None, "soon", 1])
-async def test_a_worker_that_told_no_lease_or_a_shorter_one_has_the_callers(
-    store: RedisStore, queue: str, told: object
-) -> None:
+async def test_a_worker_that_told_no_lease_or_a_shorter_one_has_the_callers(store: RedisStore, queue: str, told: object) -> None:
     await enqueue(store, queue, 2)
     hand = Hand(store, queue)
     await says_its_lease(store, queue, "w1", told)

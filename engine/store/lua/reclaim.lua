@@ -79,7 +79,8 @@ end
 for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
   -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
-  local from, owner, young, lapsed, spared = cursors[tag] or '0-0', {}, {}, {}, false
+  local from, owner, young = cursors[tag] or '0-0', {}, {}
+  local lapsed, spared = {}, false -- spared: somebody's lease is longer than the caller's and holds
   local rows = call('XPENDING', stream, 'w', from, '+', count * 10)
   for _, r in ipairs(rows) do
     owner[r[1]] = r[2]
