@@ -147,7 +147,8 @@ async def test_a_worker_that_is_really_gone_is_noticed_within_a_lease_and_a_half
     doomed = await crew.start()
     await crew.start()
     await crew.add(*numbered(10, "hang", "ok"))
-    await crew.when(lambda c: c.active == 10)
+    for n in range(10):
+        await crew.started(n)
     lost = len([x for x in crew.journal.starts() if x.pid == doomed.pid])
     doomed.kill()
     await crew.when(lambda c: c.stalled == lost > 0, timeout=2.0)
