@@ -5,8 +5,14 @@ Three workers, two producers and an operator. Hypothesis draws the order, and sh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from hypothesis.stateful import run_state_machine_as_test
 
 from .ground import Ground
@@ -29,16 +35,30 @@ def play(ground: Ground, *, examples: int, calls: int, seed: int | None = None, 
         """On this ground."""
 
     HereMachine.ground = ground
-    run_state_machine_as_test(
-        HereMachine if seed is None else seeded(seed)(HereMachine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=calls,
-            derandomize=seed is None,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-        ),
-    )
+    with _the_same_draws():
+        run_state_machine_as_test(
+            HereMachine if seed is None else seeded(seed)(HereMachine),
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=calls,
+                derandomize=seed is None,
+                database=None,
+                deadline=None,
+                phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+                suppress_health_check=list(HealthCheck),
+                report_multiple_bugs=False,
+            ),
+        )
+
+
+NONE = Constants()
+
+
+@contextmanager
+def _the_same_draws() -> Iterator[None]:
+    """hypothesis mixes numbers into its draws that it finds in whatever modules of ours happen to be loaded: which calls are played,
+    and so what is found, then went by the tests that had run before in the same process. It has no setting for it."""
+    providers.CONSTANTS_CACHE.cache.clear()
+    with mock.patch.object(providers, "_get_local_constants", return_value=NONE):
+        yield
+    providers.CONSTANTS_CACHE.cache.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.keys import prefix
 from engine.store.redis_store import RedisStore
 from tests.support.factory import LEASE_MS, Hand, enqueue, reclaim, states
@@ -81,6 +83,7 @@ async def test_a_renewal_hears_of_jobs_that_somebody_wants_cancelled(store: Redi
     assert await hand.renew(*claims) == ([], [claims[1].id])
 
 
+@pytest.mark.damaged
 async def test_without_its_group_everything_is_lost(store: RedisStore, queue: str) -> None:
     await enqueue(store, queue)
     hand = Hand(store, queue)
