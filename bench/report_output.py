@@ -8,9 +8,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from engine import Clock
+from engine.fleet import run
 
 from .report import Report, to_json
 from .report_html import to_html
@@ -34,6 +38,18 @@ def deliver(report: Report, options: argparse.Namespace, *, judge: bool = True) 
     if options.html:
         _write(options.html, to_html(report).encode())
     return 1 if judge and report.missed else 0
+
+
+def deliver_run(measure: Callable[[Clock], Awaitable[Report]], options: argparse.Namespace) -> int:
+    """Measure on the engine's event loop, then `deliver`; the command's exit code."""
+    reports: list[Report] = []
+
+    async def inner() -> bool:
+        reports.append(await measure(Clock()))
+        return True
+
+    run(inner())
+    return deliver(reports[0], options)
 
 
 def _write(where: str, data: bytes) -> None:

@@ -11,9 +11,8 @@ import sys
 
 from bench.chaos.node import Node, find_program
 from bench.report import Report, Section
-from bench.report_output import add_options, command_line, deliver, machine, now, versions
+from bench.report_output import add_options, command_line, deliver_run, machine, now, versions
 from engine import Clock
-from engine.fleet import run
 
 from . import cost, failover, power, split
 
@@ -63,14 +62,7 @@ def main() -> int:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given several times")
     parser.add_argument("--server", metavar="PROGRAM", help="an installed server, redis-server say, instead of the embedded one")
     options = parser.parse_args()
-    reports: list[Report] = []
-
-    async def inner() -> bool:
-        reports.append(await measured(options, Clock()))
-        return True
-
-    run(inner())
-    return deliver(reports[0], options)
+    return deliver_run(lambda clock: measured(options, clock), options)
 
 
 if __name__ == "__main__":

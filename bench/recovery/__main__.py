@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.report import Figure, Report, Section, percentile
-from bench.report_output import add_options, command_line, deliver, machine, now, versions
+from bench.report_output import add_options, command_line, deliver_run, machine, now, versions
 from engine import Clock
-from engine.fleet import run
 
 from .play import Play, Sizes, Struck
 
@@ -99,14 +98,7 @@ def recovery(struck: Struck, lease: float, kills: int) -> Section:
 def main() -> int:
     """Parse, measure, deliver."""
     options = parsed()
-    reports: list[Report] = []
-
-    async def inner() -> bool:
-        reports.append(await measured(options, Clock()))
-        return True
-
-    run(inner())
-    return deliver(reports[0], options)
+    return deliver_run(lambda clock: measured(options, clock), options)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import asyncio
 import sys
 
 from bench.report import Figure, Report
-from bench.report_output import add_options, command_line, deliver, machine, now, versions
+from bench.report_output import add_options, command_line, deliver_run, machine, now, versions
 from bench.stage import Stage
 from engine import Clock
-from engine.fleet import run
 
 from .app import campaigns, engine, messages
 from .faults import APP, Faults
@@ -140,14 +139,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7, help="of the mixture (7)")
     parser.add_argument("--server", metavar="PROGRAM", help="an installed server, redis-server say, instead of the embedded one")
     options = parser.parse_args()
-    reports: list[Report] = []
-
-    async def inner() -> bool:
-        reports.append(await soaked(options, Clock()))
-        return True
-
-    run(inner())
-    return deliver(reports[0], options)
+    return deliver_run(lambda clock: soaked(options, clock), options)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ from typing import Any
 
 from bench.meter import Meter
 from bench.report import Report, Section
-from bench.report_output import add_options, command_line, deliver, machine, now, versions
+from bench.report_output import add_options, command_line, deliver_run, machine, now, versions
 from bench.stage import Fsync, Stage
 from engine import Clock
-from engine.fleet import run
 
 from . import campaign, latency, messages, rate, slots, startup
 from .load import Player
@@ -74,14 +73,7 @@ def main() -> int:
         "--fsync", choices=fsyncs, default="everysec", help="how the append-only file is written (default: everysec)"
     )
     options = parser.parse_args()
-    reports: list[Report] = []
-
-    async def inner() -> bool:
-        reports.append(await measured(options, Clock()))
-        return True
-
-    run(inner())
-    return deliver(reports[0], options)
+    return deliver_run(lambda clock: measured(options, clock), options)
 
 
 if __name__ == "__main__":

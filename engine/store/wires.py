@@ -55,7 +55,7 @@ class Wires:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it came in the same moment
+            if turn.done() and not turn.cancelled() and turn.exception() is None:  # it came in the same moment
                 self.give(turn.result())
             raise
 

@@ -73,6 +73,18 @@ async def test_closing_refuses_who_waits_and_leaves_no_connection(server_url: st
     await until(lambda: _connections(store, "closing"), lambda found: found == 0)
 
 
+async def test_who_is_cancelled_as_the_link_closes_is_cancelled(store: RedisStore) -> None:
+    wires, _ = _all_taken(store)
+    gone = asyncio.ensure_future(wires.wait())
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(wires.close(EngineClosed("closed")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert gone.cancelled()
+    await closing
+
+
 async def test_a_connection_that_was_being_made_while_the_link_closed_is_closed_too(server_url: str, store: RedisStore) -> None:
     link = Link(server_url, clock=Clock(), name="opening")
     call = asyncio.ensure_future(link.call("PING"))
