@@ -8,6 +8,7 @@ transport is given this protocol instead: hiredis packs, hiredis parses, one fut
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,12 +17,14 @@ import redis.exceptions as rx
 from redis.asyncio.connection import AbstractConnection
 
 from ..clock import Clock
+from ..masking import mask_text
 
 LAST_LOOK: Final = 0.005
 """Seconds after a time limit for a reply that is already in the socket: uvloop looks at timers before it looks at sockets, so a
 loop that was held up would find every reply too late."""
 
 
+_log = logging.getLogger(__name__)
 _NOT_YET = object()
 _mono = Clock().mono
 """Always real time: a server does not wait for a test's clock. Not the loop's, which stands still while a handler blocks it."""
@@ -40,6 +43,7 @@ class Talk(asyncio.Protocol):
         self._said: list[Any] | None = None
         """Of two requests sent together: where the first one's reply goes."""
         self._hear: Callable[[Any], None] | None = None
+        self._has_told = False
         writer = connection._writer
         if writer is None:
             raise rx.ConnectionError("the connection closed during its greeting")
@@ -63,7 +67,8 @@ class Talk(asyncio.Protocol):
         """Send one command, return its reply; a refusal is raised as redis-py's ResponseError, its text as the server sent it.
 
         A command `first` is sent with it, and begun before it: its reply, or its refusal, is put into `said`. `hear` is
-        called with the reply at the very moment it arrives, before the caller's turn on the loop comes; it must not raise.
+        called with the reply at the very moment it arrives, before the caller's turn on the loop comes; that it raises is logged,
+        once a connection, and the caller gets its reply all the same.
 
         Raises:
             TimeoutError: no reply within `timeout` seconds. The talk must be closed: the reply may still come.
@@ -117,8 +122,16 @@ class Talk(asyncio.Protocol):
             self._said.append(reply)
         elif not self._waiting.done():
             if self._hear is not None and not isinstance(reply, rx.ResponseError):
-                self._hear(reply)
+                try:
+                    self._hear(reply)
+                except Exception as error:  # noqa: BLE001 - beyond us is the transport, which closes a connection for it
+                    self._tell(error)
             self._waiting.set_result(reply)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _log.error("what hears replies at once failed: %s", mask_text(f"{type(error).__name__}: {error}"))
 
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -71,7 +71,7 @@ class Wire:
     ) -> Any:
         """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own. `first`, `said`: a
         command that is sent with it and begun before it, and where its reply goes, or its ResponseError. `hear`: called with the
-        reply as it arrives; it must not raise.
+        reply as it arrives; that it raises is logged, and changes nothing else.
 
         Raises:
             StoreUnreachable: nothing was sent. Repeat.

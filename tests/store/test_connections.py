@@ -117,6 +117,22 @@ async def test_where_a_socket_cannot_be_had_twice_a_greeting_is_made_all_the_sam
         await far.link.call("PING")
 
 
+async def test_a_listener_that_raises_costs_neither_the_reply_nor_the_connection(
+    store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It runs inside the transport, which closed the connection for it, and told asyncio's own log each time."""
+
+    def fail(reply: object) -> None:
+        raise LookupError("planted, token=Zq9secret")
+
+    wire = store.link.new_wire()
+    client = await wire.call("CLIENT", "ID")
+    assert [await wire.call("CLIENT", "ID", hear=fail) for _ in range(3)] == [client] * 3
+    await wire.drop()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "what hears replies at once failed: LookupError: planted, token=•••"
+
+
 # --- connections that die unseen ----------------------------------------------------------------------------------------
 
 
