@@ -1,5 +1,7 @@
 """Meter: counts and times of one handler between two steps, kept as plain integers and sent with the settles.
 
+An attempt is counted though its settle is dropped or refused because its lease was lost: it did run, and so long.
+
 Buckets are cumulative only when rendered; here each observation adds one to one bucket, so a step sends few fields.
 """
 

@@ -23,10 +23,11 @@ NOTHING = Settles()
 class Outbox:
     """Bites, oldest first; the last one is being filled."""
 
-    __slots__ = ("_bites",)
+    __slots__ = ("_bites", "_has_dropped")
 
     def __init__(self) -> None:
         self._bites = deque((Settles(),))
+        self._has_dropped = False
 
     def __len__(self) -> int:
         bites = self._bites
@@ -49,9 +50,11 @@ class Outbox:
         return newest
 
     def take(self) -> Settles:
-        """The bite that leaves now; `NOTHING` when there is nothing to settle."""
-        if not self._bites[0].claims and len(self._bites) == 1:
+        """The bite that leaves now; `NOTHING` when there is nothing to settle. After a `drop` it is an empty one, once: for
+        what the meters counted of what was dropped, which would wait until something else is settled."""
+        if not self._bites[0].claims and len(self._bites) == 1 and not self._has_dropped:
             return NOTHING
+        self._has_dropped = False
         oldest = self._bites.popleft()
         if not self._bites:
             self._bites.append(Settles())
@@ -60,3 +63,4 @@ class Outbox:
     def drop(self, lost: Set[str]) -> None:
         """Settle nothing for these entries."""
         self._bites = deque(bite.without(lost) for bite in self._bites)
+        self._has_dropped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.services.meter import Meter
 from engine.services.outbox import FULL, NOTHING, Outbox
 from engine.store.claim import Claim
 from engine.store.settles import Settles
@@ -27,6 +28,19 @@ def test_a_first_bite_whose_leases_are_all_lost_does_not_hold_up_those_behind_it
     left = [one for _ in range(2) for one in outbox.take().claims]
     assert left == [last]
     assert len(outbox) == 0
+
+
+def test_what_was_counted_of_dropped_settles_leaves_with_the_next_call() -> None:
+    """It stayed until the pool settled something else: of a queue that had become idle, or its last jobs, nobody saw it."""
+    outbox, meter = Outbox(), Meter("greet")
+    outbox.fill().complete(one := _claim(1))
+    meter.observe("completed", 3, 0.004)
+    outbox.drop({one.entry})
+    leaving = outbox.take()
+    assert leaving is not NOTHING
+    meter.pour(leaving)
+    assert "ended|greet|completed" in leaving.args(b"")
+    assert outbox.take() is NOTHING
 
 
 def _claim(n: int) -> Claim:
