@@ -70,6 +70,15 @@ def producer(store: RedisStore) -> Producer:
     return Producer(store, name="p", clock=Clock(), timeout=LIMIT)
 
 
+@pytest.fixture
+async def one(far: RedisStore, queue: str) -> AsyncIterator[Producer]:
+    """A producer behind the proxy that was answered once, and so is connected."""
+    one = producer(far)
+    await one.add(queue, ONE)
+    yield one
+    await one.close()
+
+
 async def test_of_a_server_that_is_not_there_every_waiting_caller_hears_in_its_own_time(
     queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,11 +114,9 @@ async def test_of_a_server_that_lets_nobody_in_they_hear_that_nothing_was_sent(p
 
 
 async def test_only_who_was_sent_for_hears_that_it_may_have_happened(
-    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+    proxy: Proxy, one: Producer, store: RedisStore, queue: str
 ) -> None:
     """The call under way gets no answer; those behind it were not sent, and adding them again is safe."""
-    one = producer(far)
-    await one.add(queue, ONE)
     proxy.swallow()
     callers = [Caller(one, queue) for _ in range(300)]
     first, *others = [await caller.heard() for caller in callers]
@@ -122,15 +129,12 @@ async def test_only_who_was_sent_for_hears_that_it_may_have_happened(
     for _ in others[:5]:
         await one.add(queue, ONE)
     assert (await store.counts(queue)).enqueued == 1 + 1 + 5
-    await one.close()
 
 
 async def test_callers_of_one_call_hear_each_by_its_own_deadline_and_who_has_time_left_gets_its_answer(
-    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+    proxy: Proxy, one: Producer, store: RedisStore, queue: str
 ) -> None:
     """No answer comes for longer than the oldest caller waits, and for less than the others do."""
-    one = producer(far)
-    await one.add(queue, ONE)
     cut = proxy.cut(calls("enqueue"), "after", times=10_000)
     sent = Caller(one, queue)  # goes at once, alone
     await asyncio.sleep(0.3)  # so much older than the next
@@ -148,14 +152,11 @@ async def test_callers_of_one_call_hear_each_by_its_own_deadline_and_who_has_tim
     assert [len(mine) for mine in found] == [1, 2, 2, 2]
     ids = {job.id for mine in (*found, *answers) for job in mine}
     assert len(ids) == (await store.counts(queue)).enqueued - 1 == 16
-    await one.close()
 
 
 async def test_jobs_of_callers_that_gave_up_before_they_were_sent_are_not_sent(
-    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+    proxy: Proxy, one: Producer, store: RedisStore, queue: str
 ) -> None:
-    one = producer(far)
-    await one.add(queue, ONE)
     proxy.swallow()
     sent, behind = Caller(one, queue), [Caller(one, queue) for _ in range(4)]
     await asyncio.sleep(0)
@@ -164,7 +165,6 @@ async def test_jobs_of_callers_that_gave_up_before_they_were_sent_are_not_sent(
     proxy.heal()
     assert len(await sent.heard()) == len(await behind[2].heard()) == len(await behind[3].heard()) == 1  # type: ignore[arg-type]  # not errors
     assert (await store.counts(queue)).enqueued == 1 + 3
-    await one.close()
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
