@@ -27,6 +27,14 @@ _QUOTED = (
     r"""|\\"(?:[^"\\]|\\\\\\"|\\[^"])*(?:\\?"|\\?\Z)"""  # JSON inside JSON
 )
 """Ends at the end of the text at the latest, so a cut-off quote hides too and no pattern ever has to look twice."""
+_NAMES = r"(?:passw(?:or)?d|pwd|passphrase|senha)"
+_TOLD = (
+    r"(?:not?|n[aã]o|too|very|muito|the|a|an|in|on|at|of|to|for|from|only|still|already|now|required|optional|obligatory|needed|missing"
+    r"|empty|blank|wrong|incorrect|correct|invalid|valid|weak|short|long|expired|set|unset|changed|reset|stored|hidden|masked|kept|read"
+    r"|used|sent|asked|checked|rejected|refused|denied|accepted|obrigat[oó]ria|inv[aá]lida|v[aá]lida|incorreta|correta|errada|vazia"
+    r"|fraca|curta|alterada|necess[aá]ria)"
+)
+"""What a sentence says of a password that it does not tell."""
 _IS = r"""\\?["']?\s{0,4}[=:]\s{0,4}"""
 
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -41,9 +49,23 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), f"eyJ{DOTS}"),  # JSON web tokens
     (
         re.compile(
-            r"(?i)((?:passw(?:or)?d|pwd|passphrase|senha|secret|secret_proof|token|api[_-]?key|access[_-]?key|private[_-]?key)"
+            rf"(?i)((?:{_NAMES}|secret|secret_proof|token|api[_-]?key|access[_-]?key|private[_-]?key)"
             rf"{_IS})(?:{DOTS}|{_QUOTED}|[^\s&\"'`<>]+)",
             re.DOTALL,
+        ),
+        rf"\1{DOTS}",
+    ),
+    # A password in a sentence: after "is" whatever tells nothing of it, else what looks like no word.
+    (
+        re.compile(
+            rf"(?i)\b({_NAMES}\s{{1,4}}(?:is|are|was|é|e\u0301|eh|foi|era)\s{{1,4}})(?!{_TOLD}\b)(?:{DOTS}|{_QUOTED}|[^\s\"'<>]+)",
+            re.DOTALL,
+        ),
+        rf"\1{DOTS}",
+    ),
+    (
+        re.compile(
+            rf"(?i)\b({_NAMES}\s{{1,4}})(?=[^\s\"'<>]{{0,200}}(?:[0-9]|[@#$%&*!?_+=~^][^\s\"'<>]|(?-i:[a-z][A-Z])))[^\s\"'<>]{{4,}}"
         ),
         rf"\1{DOTS}",
     ),

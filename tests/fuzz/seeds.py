@@ -22,5 +22,13 @@ SEEDS: dict[str, list[bytes]] = {
     "setting": [b"\x0510s", b"\x0a256KiB", b"\x00redis://h", b"\x05disk", b"\x17worker-1"],
     "names": [b"messages", b"messages/1763791234567-4", b"send/mail:now", b"{x}", b"a*", b"\xff", b"\x00"],
     "command_line": [b"run\0--app\0x:y", b"50/s", b"3/m", b'{"n":1}', b"10s", b"--app=x:y\0--\0--debug"],
-    "masking": [b"+5511987654321", b"token=abcdef", b"Bearer eyJhbGciOi", b"call 11 98765-4321 now", b"redis://u:p@h"],
+    "masking": [
+        b"+5511987654321",
+        b"token=abcdef",
+        b"Bearer eyJhbGciOi",
+        b"call 11 98765-4321 now",
+        b"redis://u:p@h",
+        b"password is hunter2",
+        b"senha x9y, ok",
+    ],
 }

@@ -98,7 +98,9 @@ def test_uuids_digests_addresses_and_iso_times_stay_readable(uuid: object, diges
     "text",
     ["attempt 3 of 3", "took 0.5511987654321 s", "1763791234.123", "port 6379", "2026-11-22 09:23:14.123", "16 GiB, 17179869 bytes",
      "id 106540352242922117", "value 1763791234", "(#131030) Recipient phone number not in allowed list", "text: too long", "context: 'x'",
-     "the fencing token is old", "max_tokens=100", "a basic misunderstanding", "NOAUTH Authentication required.", "https://example.com/a?b=c", "expected `str`, got `int` - at `$.content`"],
+     "the fencing token is old", "max_tokens=100", "a basic misunderstanding", "a senha", "senha incorreta", "a senha é obrigatória", "esqueci a senha do aplicativo",
+     "the password is too short", "password is required", "password was changed by an operator", "password authentication failed", "password reset!",
+     "password of 8 characters", "passwords are kept elsewhere", "a senha e o nome", "WRONGPASS invalid username-password pair or user is disabled.", "NOAUTH Authentication required.", "https://example.com/a?b=c", "expected `str`, got `int` - at `$.content`"],
 )  # fmt: skip
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert mask_text(text) == text
@@ -111,13 +113,28 @@ SECRET = st.text("abcdefXYZ0123456789_-.~", min_size=8, max_size=40).map(lambda 
 def test_a_token_or_password_is_never_readable(secret: str, before: str) -> None:
     for text in (
         f"token={secret}", f"pwd={secret}", f"AUTH {secret}", f"AUTH app {secret}", f"Basic {secret.replace('.', '1').replace('~', '2').replace('-', '3')}==", f"access_token={secret}&x=1", f'"password": "{secret}"', f"password='{secret}'", f"Authorization: Bearer {secret}",
-        f"bearer {secret}", f"senha: {secret}", f"client_secret={secret}", f"X-Api-Key: {secret}", f"appsecret_proof={secret}",
+        f"bearer {secret}", f"senha: {secret}", f"senha {secret}", f"my password is {secret}", f"a senha é {secret}", f"A Senha e\u0301 {secret}", f"pwd: {secret}", f"password {secret}, ok", f"password was '{secret}'", f"client_secret={secret}", f"X-Api-Key: {secret}", f"appsecret_proof={secret}",
         f'{{\\"token\\":\\"{secret}\\"}}', f"Cookie: a=1; session={secret}", f"Authorization: Basic {secret}==", f"hub.verify_token={secret}",
         f"redis://:{secret}@h:6379/0", f"rediss+sentinel://u:a/b@{secret}@h/x", f"https://u:{secret}@graph.example/v1",
         f"EAA{secret.replace('_', 'a').replace('-', 'b').replace('.', 'c').replace('~', 'd')}{'x' * 10}",
     ):  # fmt: skip
         masked = mask_text(f"{before} {text} after")
         assert "Zq9" not in masked, (text, masked)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("password is hunter", "password is •••"),
+        ("a senha é abacate e o nome é Ana", "a senha é ••• e o nome é Ana"),
+        ("senha 1234 do portão", "senha ••• do portão"),
+        ("minha Senha foi casaAmarela", "minha Senha foi •••"),
+        ('the passphrase is "correct horse battery" now', "the passphrase is ••• now"),
+        ("use pwd s3creto para entrar", "use pwd ••• para entrar"),
+    ],
+)
+def test_a_password_in_a_sentence_is_hidden_and_the_sentence_stays(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
 
 
 def test_a_json_web_token_is_hidden() -> None:
@@ -153,7 +170,7 @@ def test_what_follows_a_quoted_secret_stays_readable() -> None:
 
 FRAGMENTS = st.sampled_from(
     ["token", "=", ":", " ", '"', "'", "\\", "@", "://", "redis", "Bearer ", "body", "Authorization", "+55", "11987654321", "(11)", "98765-4321", "-", ",",
-     "EAA", "abcdefgh12345678", "•••", "1763791234567", "x", "\n", "eyJ", ".", "password"],
+     "EAA", "abcdefgh12345678", "•••", "1763791234567", "x", "\n", "eyJ", ".", "password", "senha", "is ", "é "],
 )  # fmt: skip
 
 
@@ -167,7 +184,7 @@ def test_masking_twice_changes_nothing_more(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "1", "-a", "body=", 'body="', "token: ", "redis://", "://", "eyJ-", "eyJabcdefgh", "bearer ", "9-", "+1 ", "a1", "\\", '\\"', 'body=\\"\\\\',
+    ["a", "1", "-a", "body=", 'body="', "token: ", "redis://", "://", "eyJ-", "eyJabcdefgh", "bearer ", "password ", "pwd is ", "senha x", "9-", "+1 ", "a1", "\\", '\\"', 'body=\\"\\\\',
      "(11)", "55 ", "1.", "0x", "authorization:", "2026-11-22 "],
 )  # fmt: skip
 def test_a_hostile_text_of_200_kb_is_masked_in_linear_time(piece: str) -> None:
