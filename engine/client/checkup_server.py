@@ -128,17 +128,24 @@ def _replication(info: ServerInfo) -> list[Finding]:
         what = f"{wanted} of {info.connected_replicas} replicas must have a write: a failover may choose one that has it not"
         mend = f"CONFIG SET min-replicas-to-write {info.connected_replicas}, where losing nothing counts more than going on"
         found.append(of_server("note", what, mend))
-    for one in info.replicas:
-        behind = f"replica {one.where}"
-        if one.state != "online":
-            found.append(
-                of_server("warning", f"{behind} is {one.state or 'not online'}", "wait for its copy, or look in its log")
-            )
-        elif one.lag_seconds > LAG_SECONDS or one.behind_bytes > BEHIND_BYTES:
-            what = f"{behind} is {one.behind_bytes:,} bytes behind and was last heard {one.lag_seconds} s ago"
-            found.append(
-                of_server("warning", what, "what it has not got would be lost with the primary: look at its network and disk")
-            )
+    return found + _lagging(info, wanted)
+
+
+def _lagging(info: ServerInfo, wanted: int) -> list[Finding]:
+    """Replicas that do not keep up: a problem once fewer do than must have each write. Then the server refuses what comes, or
+    goes on and loses more than its class says."""
+    found = []
+    silent = min(LAG_SECONDS, info.lag_seconds or LAG_SECONDS)
+    late = [one for one in info.replicas if one.lag_seconds > silent or one.behind_bytes > BEHIND_BYTES or one.state != "online"]
+    spoiled = ""
+    if info.lag_seconds and (keeping := len(info.replicas) - len(late)) < wanted:
+        spoiled = f"; {keeping} of the {wanted} that must have each write keep up, so class replicated can't hold what it says"
+    for one in late:
+        what, mend = f"is {one.state or 'not online'}", "wait for its copy, or look in its log"
+        if one.state == "online":
+            what = f"is {one.behind_bytes:,} bytes behind and was last heard {one.lag_seconds} s ago"
+            mend = "what it has not got would be lost with the primary: look at its network and disk"
+        found.append(of_server("problem" if spoiled else "warning", f"replica {one.where} {what}{spoiled}", mend))
     return found
 
 

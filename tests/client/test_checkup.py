@@ -261,6 +261,9 @@ async def test_dead_jobs_are_a_note(client: Client, store: RedisStore, queue: st
 
 
 LATE = Replica(where="10.0.0.2:6379", state="online", lag_seconds=30, behind_bytes=5)
+KEEPS_UP = Replica(where="10.0.0.3:6379", state="online", lag_seconds=1, behind_bytes=5)
+ONE_WANTED: dict[str, object] = {"connected_replicas": 1, "min_replicas_to_write": 1, "min_replicas_max_lag": 2}
+"""Class replicated."""
 
 
 @pytest.mark.parametrize(
@@ -290,6 +293,13 @@ LATE = Replica(where="10.0.0.2:6379", state="online", lag_seconds=30, behind_byt
         ({"connected_replicas": 1, "min_replicas_to_write": 1, "min_replicas_max_lag": 2}, "ok", "it loses up to 4 s of"),
         ({"replicas": (LATE,)}, "warning", "replica 10.0.0.2:6379 is 5 bytes behind and was last heard 30 s ago"),
         ({"replicas": (replace(LATE, state="wait_bgsave"),)}, "warning", "replica 10.0.0.2:6379 is wait_bgsave"),
+        ({"replicas": (LATE, KEEPS_UP), "min_replicas_to_write": 1, "connected_replicas": 2}, "warning", "last heard 30 s ago"),
+        ({"replicas": (LATE, KEEPS_UP), "min_replicas_to_write": 2, "connected_replicas": 2}, "problem", "1 of the 2 that must"),
+        ({**ONE_WANTED, "replicas": (LATE,)}, "problem", "last heard 30 s ago; 0 of the 1 that must have each write keep up"),
+        ({**ONE_WANTED, "replicas": (replace(LATE, lag_seconds=3),)}, "problem", "last heard 3 s ago; 0 of the 1 that must"),
+        ({**ONE_WANTED, "replicas": (replace(KEEPS_UP, behind_bytes=2**25),)}, "problem", "33,554,432 bytes behind"),
+        ({**ONE_WANTED, "replicas": (replace(KEEPS_UP, state="wait_bgsave"),)}, "problem", "is wait_bgsave; 0 of the 1"),
+        ({**ONE_WANTED, "replicas": (KEEPS_UP,)}, "ok", "durability class replicated"),
         ({"connected_clients": 95, "maxclients": 100}, "warning", "95 of 100 connections are taken"),
         ({"flavour": "redis", "version": "7.4.5"}, "warning", "redis 7.4.5 has CVE-2025-49844"),
         ({"flavour": "valkey", "version": "8.1.4"}, "ok", "valkey 8.1.4"),
