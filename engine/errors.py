@@ -90,8 +90,8 @@ class EnqueueUnknown(StoreUnanswered):
 
     `await error.repeat()` sends the very same numbered request again and returns what `enqueue` would have returned: the
     handle; of `enqueue_many` the handles of all payloads that were sent so far, those before this call included (go on with
-    the payloads behind them). It takes effect once, however often it is repeated (within the hour for which the server
-    remembers the number), and raises a StoreError while there is no answer.
+    the payloads behind them). It takes effect once, however often it is repeated, and raises a StoreError while there is no
+    answer. The server remembers the number for an hour; a minute before that is over `repeat` raises Refused and sends nothing.
     Calling `enqueue` afresh may add a second job, unless the job has a `dedup_key`.
     """
 

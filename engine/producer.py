@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from .clock import Clock
 from .declared import NO_LIMIT, Limit
-from .errors import EngineClosed, EnqueueUnknown, ProducerFull, StoreError, StoreUnanswered, StoreUnreachable
+from .durations import format_duration
+from .errors import EngineClosed, EnqueueUnknown, ProducerFull, Refused, StoreError, StoreUnanswered, StoreUnreachable
 from .events import DataLoss, Events
 from .store.patience import is_rare
 from .store.producing import Enqueued, Entry
@@ -35,6 +36,10 @@ the process dies, and everything that waits with it."""
 
 REMEMBERED = 1800.0
 """Seconds for which the server surely remembers a producer's last call; it forgets it after an hour of silence."""
+
+REPEATABLE = 3_540.0
+"""Seconds from a call within which it may be repeated. The server forgets it an hour after it came in; then a repeat would add
+its jobs a second time. The minute less is for the repeat's own way, and clocks that run unequally fast."""
 
 REGISTER_AGAIN = 60.0
 """Seconds. The server may have been flushed since the queue was made findable for those who do not declare it."""
@@ -257,8 +262,19 @@ class Producer:
             self._tell_loss(lane.queue, answered - last)
             return added
 
+        begun_mono = by_mono - self._timeout  # or later: what is sent together was sent after the last of them came
+
+        async def again() -> list[Enqueued]:
+            age = self._clock.mono() - begun_mono
+            if age > REPEATABLE:
+                raise Refused(
+                    f"this enqueue on {lane.queue!r} was made {format_duration(age)} ago, and the server remembers it for an "
+                    "hour: a repeat might add it twice, so it was not sent. Look for its jobs (engine jobs) before you enqueue"
+                )
+            return await once()
+
         async def repeat() -> list[Enqueued]:
-            return await self._store.link.patient(once, timeout=self._timeout, unanswered=True)
+            return await self._store.link.patient(again, timeout=self._timeout, unanswered=True)
 
         try:
             seconds = max(by_mono - self._clock.mono(), 0.0)

@@ -16,16 +16,18 @@ from engine import (
     JobDead,
     JobNotFound,
     ProducerFull,
+    Refused,
     ResultTimeout,
     StoreRefused,
     StoreUnreachable,
 )
 from engine.declared import Limit
-from engine.producer import CHUNK, CHUNK_BYTES, MOST_DROPPING, Producer, in_calls
+from engine.producer import CHUNK, CHUNK_BYTES, MOST_DROPPING, REPEATABLE, Producer, in_calls
 from engine.results import Results
 from engine.store.producing import Enqueued, Entry
 from engine.store.redis_store import RedisStore
-from tests.support.factory import Hand, body, enqueue, lone_store, usurp
+from tests.support.factory import HOUR, Hand, body, enqueue, lone_store, usurp
+from tests.support.fake_clock import FakeClock
 from tests.support.faults import Proxy, calls
 from tests.support.running import until
 
@@ -84,6 +86,26 @@ async def test_an_unknown_outcome_can_be_asked_for_and_takes_effect_once(
     await one.add(queue, ONE)  # goes on under another name, so that the first can still be asked for
     assert [a.duplicate for a in await caught.value.repeat()] == [False]
     assert (await store.counts(queue)).enqueued == 3
+
+
+async def test_an_unknown_outcome_is_asked_for_no_more_when_the_server_may_have_forgotten_it(
+    proxy: Proxy, far: RedisStore, store: RedisStore, queue: str
+) -> None:
+    """It took effect and its answer was lost. After an hour of silence the row that says so is swept, and a repeat added all anew."""
+    clock = FakeClock()
+    one = Producer(far, name="p", clock=clock, timeout=1.0)
+    await one.add(queue, ONE)
+    cut = proxy.cut(calls("enqueue"), "after", times=10_000)
+    with pytest.raises(EnqueueUnknown) as caught:
+        await one.add(queue, ONE)
+    cut.times = 0
+    await clock.advance(REPEATABLE - 2)
+    assert [a.duplicate for a in await caught.value.repeat()] == [False]
+    await store.sweep_rest(queue, HOUR, -HOUR, limit=100, cursor="0")
+    await clock.advance(3)
+    with pytest.raises(Refused, match=r"made 59m1s ago.*it was not sent"):
+        await caught.value.repeat()
+    assert (await store.counts(queue)).enqueued == 2
 
 
 async def test_a_server_that_is_not_there_says_that_nothing_was_sent(queue: str) -> None:
