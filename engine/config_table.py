@@ -59,7 +59,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENGINE_LOG_LEVEL", "log_level", "choice", "Least important lines to write", choices=("debug", "info", "warning", "error")),
     Setting("ENGINE_ENQUEUE_TIMEOUT", "enqueue_timeout", "duration", "How long an enqueue waits for the server before it fails",
             low=0.1, high=600),
-    Setting("ENGINE_CONNECT_TIMEOUT", "connect_timeout", "duration", "How long one attempt to connect may take, and how long a start waits for the server", low=0.1, high=120),
+    Setting("ENGINE_CONNECT_TIMEOUT", "connect_timeout", "duration", "How long one attempt to connect may take, and how long a start waits for the server's next answer", low=0.1, high=120),
     Setting("ENGINE_SOCKET_TIMEOUT", "socket_timeout", "duration", "How long the server may be silent before a connection counts as dead",
             low=0.1, high=120),
     Setting("ENGINE_TLS_CA", "tls_ca", "path", "File of the authorities that may sign the server's certificate; the system's when not set"),

@@ -52,7 +52,7 @@ class Connection:
             self._url = self._embedded.url
         store = self.new_store()
         try:
-            self.info = info = await store.link.patient(store.server_info, timeout=self._settings.connect_timeout)
+            self.info = info = await store.server_info(wait=self._settings.connect_timeout)
             self.check(info)
         except BaseException:
             await store.close()

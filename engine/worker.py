@@ -121,7 +121,7 @@ class Worker:
             wait = self._engine.settings.connect_timeout
             await store.link.patient(lambda: store.check_rights("worker", self._specs[0].name), timeout=wait)
             for bell in self._bells:
-                await store.link.patient(bell.begin, timeout=wait)
+                await bell.begin(wait)
             for beat in [service for service in self._services if isinstance(service, Heartbeat)]:
                 await beat.begin(wait)  # before it claims: who is not known is never forgotten
             keeper.start()

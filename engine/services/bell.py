@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..clock import Clock
@@ -58,10 +59,13 @@ class Bell(Service):
         self._tries = 0
         self._patience: asyncio.Future[None] | None = None
 
-    async def begin(self) -> None:
-        """Remember where the streams end now; call before the pools look for the first time."""
+    async def begin(self, wait: float | None = None) -> None:
+        """Remember where the streams end now; call before the pools look for the first time. `wait`: seconds to be patient with
+        each queue; None: each is asked for once."""
         for queue in self._queues:
-            for name, last in (await self._store.last_ids(queue)).items():
+            ask = partial(self._store.last_ids, queue)
+            found = await (ask() if wait is None else self._store.link.patient(ask, timeout=wait))
+            for name, last in found.items():
                 self._seen[f"{prefix(queue)}{name}".encode()] = last.encode()
 
     async def run_once(self) -> int:

@@ -5,8 +5,9 @@ Managed services forbid some of these questions; what isn't answered is None, ne
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import StoreRefused
 from .base import Verbs, text
@@ -21,6 +22,9 @@ _CONFIG = (
     *("appendfsync", "no-appendfsync-on-rewrite", "auto-aof-rewrite-percentage", "stop-writes-on-bgsave-error"),
     *("save", "min-replicas-to-write", "min-replicas-max-lag"),
 )
+
+Ask = Callable[..., Awaitable[Any]]
+"""Sends the server one command."""
 
 PINGS = 5
 """The median of so many: one alone may have met a scheduler's pause."""
@@ -124,18 +128,26 @@ class ServerInfo:
 class ServerVerbs(Verbs):
     """Questions about the server itself."""
 
-    async def server_info(self, queue: str = "") -> ServerInfo:
-        """What the server says of itself; in a cluster, the node that has `queue`."""
+    async def server_info(self, queue: str = "", *, wait: float | None = None) -> ServerInfo:
+        """What the server says of itself; in a cluster, the node that has `queue`. `wait`: seconds to be patient with each
+        question: there are a dozen, and on a slow line one limit for all was too short. None: each is sent once. Errors as
+        `Wire.call`."""
+
+        async def ask(*args: str) -> Any:
+            if wait is None:
+                return await self.link.call(*args, queue=queue)
+            return await self.link.patient(lambda: self.link.call(*args, queue=queue), timeout=wait)
+
         info: dict[str, str] = {}
         for section in ("server", "clients", "replication", "memory", "persistence"):
-            info |= _lines(text(await self.link.call("INFO", section, queue=queue)))
-        config = await self._config(queue)
+            info |= _lines(text(await ask("INFO", section)))
+        config = await _config(ask)
         min_replicas = config.get("min-replicas-to-write")
         max_lag = config.get("min-replicas-max-lag")
         flavour: Literal["redis", "valkey"] = "valkey" if "valkey_version" in info else "redis"
-        ping_ms = await self._ping_ms(queue)
+        ping_ms = await self._ping_ms(ask)
         before_ms = self._clock.now_ms()
-        seconds, micros = await self.link.call("TIME", queue=queue)
+        seconds, micros = await ask("TIME")
         server_ms = int(seconds) * 1000 + int(micros) // 1000
         return ServerInfo(
             flavour=flavour,
@@ -165,21 +177,22 @@ class ServerVerbs(Verbs):
             clock_ahead_ms=server_ms - (before_ms + self._clock.now_ms()) // 2,
         )
 
-    async def _ping_ms(self, queue: str) -> float:
+    async def _ping_ms(self, ask: Ask) -> float:
         took = []
         for _ in range(PINGS):
             before = self._clock.mono()
-            await self.link.call("PING", queue=queue)
+            await ask("PING")
             took.append((self._clock.mono() - before) * 1000)
         return sorted(took)[PINGS // 2]
 
-    async def _config(self, queue: str) -> dict[str, str]:
-        """What it says of its configuration; nothing where the question is renamed or forbidden, as managed services do."""
-        try:
-            found = pairs(await self.link.call("CONFIG", "GET", *_CONFIG, queue=queue))
-        except StoreRefused:
-            return {}
-        return {name: text(value) for name, value in found.items()}
+
+async def _config(ask: Ask) -> dict[str, str]:
+    """What it says of its configuration; nothing where the question is renamed or forbidden, as managed services do."""
+    try:
+        found = pairs(await ask("CONFIG", "GET", *_CONFIG))
+    except StoreRefused:
+        return {}
+    return {name: text(value) for name, value in found.items()}
 
 
 def _lines(info: str) -> dict[str, str]:
