@@ -167,12 +167,14 @@ class DataLoss(Event, frozen=True, kw_only=True, tag="data.loss"):
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker.started"):
-    """A worker claims jobs from `queues`, `slots` at once in all; `durability` is the class of the server, found at its start."""
+    """A worker claims jobs from `queues`, `slots` at once in all; `durability` is the class of the server, found at its start;
+    `loop` is the event loop it runs on, `uvloop` or the slower `asyncio`."""
 
     worker: str
     queues: tuple[str, ...]
     slots: int
     durability: str
+    loop: str
 
 
 class ServerUnsafe(Event, frozen=True, kw_only=True, tag="server.unsafe"):
@@ -227,7 +229,8 @@ class StoreDown(Event, frozen=True, kw_only=True, tag="store.down"):
 
 
 class StoreUp(Event, frozen=True, kw_only=True, tag="store.up"):
-    """The server answers again; `same_server` false means another one (a failover) or one that was restarted."""
+    """The server answers again; `same_server` false: by another process than before (a failover, a restart; another node of a
+    cluster)."""
 
     seconds_away: float
     same_server: bool

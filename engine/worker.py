@@ -139,7 +139,9 @@ class Worker:
         now_ms = self._clock.now_ms()
         slots = self._slots or sum(pool.concurrency for pool in self._pools.values())
         known = info.durability if info is not None else ""
-        self._events.emit(WorkerStarted(worker=self.name, queues=tuple(self._pools), slots=slots, durability=known, at_ms=now_ms))
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        queues = tuple(self._pools)
+        self._events.emit(WorkerStarted(worker=self.name, queues=queues, slots=slots, durability=known, loop=loop, at_ms=now_ms))
 
     def _dangers(self, info: ServerInfo) -> list[tuple[str, str]]:
         """What of the server puts jobs at risk: nobody runs `engine doctor` all the time."""

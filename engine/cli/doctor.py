@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,6 +64,7 @@ def doctor(
         findings, breaches = with_client(act)
     except StoreUnsuitable as error:  # the engine won't even start on it; for a doctor that is a finding
         findings, breaches = [_unsuitable(str(error))], []
+    findings.append(_installation())
     is_well = not any(finding.level == "problem" for finding in findings)
     if json:
         answer_json({"ok": is_well and not breaches, "findings": findings + breaches})
@@ -109,6 +111,25 @@ def _breaches(stats: StatsView, oldest: float | None, max_dead: int | None) -> l
             what = f"{counted(queue.dead, 'dead job')}, over {max_dead}"
             found.append(Finding(level="problem", subject=f"queue {name}", what=what, mend=f"engine failures --queue {name}"))
     return found
+
+
+def _installation() -> Finding:
+    """What workers of this installation are fast by. RESP3 and hiredis can't be missing: the engine speaks nothing else."""
+    from importlib.metadata import version
+
+    import hiredis
+
+    from ..client import Finding
+
+    what = f"RESP3 through hiredis {hiredis.__version__}"
+    try:
+        import uvloop
+    except ImportError:
+        slow = f"{what} on asyncio's own loop: jobs run, slower than they could"
+        if sys.platform != "win32":  # which has no uvloop
+            return Finding(level="note", subject="this installation", what=slow, mend="pip install uvloop")
+        return Finding(level="ok", subject="this installation", what=what)
+    return Finding(level="ok", subject="this installation", what=f"{what} on uvloop {version(uvloop.__name__)}")
 
 
 def _unsuitable(sentence: str) -> Finding:

@@ -70,7 +70,7 @@ def test_json_has_one_object_a_line_with_the_events_own_instant(hub: Events) -> 
     setup_logs("json", stream=out)
     EventLog(hub)
     hub.emit(died("ValueError: first\nsecond"))
-    hub.emit(WorkerStarted(at_ms=1763791234567, worker="w1", queues=("a", "b"), slots=5, durability="disk"))
+    hub.emit(WorkerStarted(at_ms=1763791234567, worker="w1", queues=("a", "b"), slots=5, durability="disk", loop="uvloop"))
     first, second = [json.loads(line) for line in out.getvalue().splitlines()]
     assert first == {
         "at": "2025-11-22T06:00:34.567Z", "level": "error", "event": "job.died", "queue": "messages", "job": "messages/1763791234567-4",
