@@ -17,11 +17,16 @@ from .keys import shown
 from .masking import DOTS
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-OPTIONS = ("db", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "protocol", "client_name")
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+"""The log-in at the sentinels, which is another than the server's."""
+OPTIONS = (
+    *("db", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "protocol", "client_name"),
+    *SENTINEL_OPTIONS,
+)
 """What may follow the `?`. Others would reach the client library as unknown arguments and fail far from their cause."""
 
 _MAX_DB = 9_999
-_VALUES = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false"), "protocol": ("2", "3")}
+_VALUES = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false"), "protocol": ("3",)}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]")
 _ENCODE = "a password with / ? # @ : or % in it must be percent-encoded"
 
@@ -124,6 +129,8 @@ def parse_redis_url(url: str, setting: str = "REDIS_URL") -> RedisUrl:
     )
     try:
         options, option_db = _options(query)
+        if topology != "sentinel" and (stray := [name for name, _ in options if name in SENTINEL_OPTIONS]):
+            raise ValueError(f"has the option {stray[0]}, which is for redis+sentinel://: remove it")
         file, service, db = _path(topology, slash + path, option_db)
         hosts = _hosts(topology, places)
     except ValueError as problem:

@@ -12,13 +12,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.crc import key_slot
 from redis.driver_info import DriverInfo
-from redis.exceptions import ConnectionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..errors import ConfigError
-from ..keys import prefix, registry
 
 LAST_WORDS = 0.005
 """Seconds for what a server said before it hung up: it is here already, or never comes."""
@@ -62,6 +60,10 @@ async def _last_words(reader: asyncio.StreamReader, ear: socket.socket | None) -
     return b""
 
 
+Range = tuple[int, int, str]
+"""First and last slot, and the node that has them, `host:port`."""
+
+
 class _UnixConnection(UnixDomainSocketConnection):
     """redis-py's own greets twice, and takes what the server says to the first greeting for a lost connection."""
 
@@ -93,10 +95,10 @@ class Address:
         self._timeout = timeout
         self._first = 0
 
-    async def dial(self, queue: str) -> AbstractConnection:
-        """A connection, not yet open, to the server that is right now: the primary, or the node that has the queue's slot."""
+    async def dial(self, slot: int = 0) -> AbstractConnection:
+        """A connection, not yet open, to the server that is right now: the primary, or the node that has the slot."""
         if self.is_cluster:
-            return await self._dial_cluster(queue)
+            return await self._dial_cluster(slot)
         if self._is_sentinel:
             return await self._dial_primary()
         if self._pool is None:
@@ -130,20 +132,33 @@ class Address:
             raise ConfigError(
                 "redis+sentinel:// needs the service's name: redis+sentinel://host:26379/mymaster", setting="REDIS_URL"
             )
-        sentinel_login = {"password": query["sentinel_password"][0]} if "sentinel_password" in query else {}
-        found = await self._ask(hosts, sentinel_login, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service))
+        asking = {part: query[name][0] for part in ("username", "password") if (name := f"sentinel_{part}") in query}
+        try:
+            found = await self._ask(hosts, asking, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service))
+        except AuthenticationError as error:
+            hint = "this was a Sentinel, whose log-in goes behind the ? of REDIS_URL as sentinel_username= and sentinel_password="
+            raise AuthenticationError(f"{str(error).rstrip('.')} ({hint})", status_code=error.status_code) from error
         if not found:
             raise ConnectionError(f"no Sentinel that answers knows a service {service!r}")
         return self._plain(found[0].decode(), int(found[1]), {**login, "db": int(db or 0)})
 
-    async def _dial_cluster(self, queue: str) -> AbstractConnection:
-        """Ask the nodes of the URL for the one that has the queue's slot; connects are rare, so each asks afresh."""
-        hosts, login, _, _ = self._parts()
-        slot = key_slot((prefix(queue) if queue else registry()).encode())
-        for first, last, node, *_ in await self._ask(hosts, login, ("CLUSTER", "SLOTS")):
+    async def _dial_cluster(self, slot: int) -> AbstractConnection:
+        """Ask the nodes of the URL for the one that has the slot; connects are rare, so each asks afresh."""
+        for first, last, node in await self.ranges():
             if first <= slot <= last:
-                return self._plain((node[0] or b"").decode() or hosts[0][0], int(node[1]), login)
+                return await self.dial_node(node)
         raise ConnectionError(f"no node of the cluster has slot {slot} now")
+
+    async def ranges(self) -> list[Range]:
+        """Which node of the cluster has which slots, from whichever node of the URL answers first."""
+        hosts, login, _, _ = self._parts()
+        rows = await self._ask(hosts, login, ("CLUSTER", "SLOTS"))
+        return [(first, last, f"{(at[0] or b'').decode() or hosts[0][0]}:{int(at[1])}") for first, last, at, *_ in rows or ()]
+
+    async def dial_node(self, node: str) -> AbstractConnection:
+        """A connection, not yet open, to that node of the cluster."""
+        host, _, port = node.rpartition(":")
+        return self._plain(host, int(port), self._parts()[1])
 
     async def _ask(self, hosts: list[tuple[str, int]], login: dict[str, Any], command: tuple[str, ...]) -> Any:
         """The first answer that says something, from whoever did last time first; None when none says any, and when none answers

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..config import redact_url
-from ..errors import EngineClosed, StoreDenied, StoreError, StoreFull, StoreUnanswered, StoreUnreachable
+from ..errors import EngineClosed, StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnanswered, StoreUnreachable
 from .address import Address
 from .door import Door
+from .nodes import Nodes, slot_of
 from .patience import FIRST_PAUSE, is_rare, pause
-from .translate import is_passing
-from .wire import SENT, Wire
+from .translate import is_passing, meaning_of
+from .wire import SENT, Dial, Wire
 from .wires import Wires
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Link:
         name: str = "engine",
         tls: dict[str, Any] | None = None,
     ) -> None:
-        self._address = Address(url, timeout=connect_timeout, name=name, tls=tls or {})
+        self._address = address = Address(url, timeout=connect_timeout, name=name, tls=tls or {})
         self._clock = clock
         self._doors: dict[str, Door] = {}
         self._wires: dict[str, Wires] = {}
@@ -61,6 +62,7 @@ class Link:
         self._connect_timeout = connect_timeout
         self.where = redact_url(url).partition("?")[0]
         """The server's address as it may be shown."""
+        self._nodes = Nodes(address, self.where, clock=clock, timeout=connect_timeout) if address.is_cluster else None
 
     def __repr__(self) -> str:
         return f"<Link {self.where} wires={sum(map(len, self._wires.values()))}>"
@@ -71,31 +73,36 @@ class Link:
         return self._address.is_cluster
 
     def new_wire(self, queue: str = "", timeout: float | None = None) -> Wire:
-        """A wire of the caller's own, for calls that block; the caller drops it."""
-        key = self._server_of(queue)
-        door = self._doors.get(key)
+        """A wire of the caller's own, for calls that block; the caller drops it. It follows the queue to whoever has it."""
+        if self._nodes is None:
+            return self._wire("", self._address.dial, timeout)
+        return self._wire(queue, functools.partial(self._address.dial, slot_of(queue)), timeout)
+
+    def _wire(self, server: str, dial: Dial, timeout: float | None = None) -> Wire:
+        door = self._doors.get(server)
         if door is None:
-            door = self._doors[key] = Door(self._clock)
+            door = self._doors[server] = Door(self._clock)
         return Wire(
-            lambda: self._address.dial(queue),
+            dial,
             self.where,
             door,
             timeout=self.timeout if timeout is None else timeout,
             connect_timeout=self._connect_timeout,
         )
 
-    def _server_of(self, queue: str) -> str:
-        """What stands for the server of that queue: in a cluster each may have another."""
-        return queue if self._address.is_cluster else ""
-
     async def call(self, *args: Any, queue: str = "") -> Any:
         """One command, once. Errors as `Wire.call`."""
         wires = self._wires_to(queue)
+        if wires is None:
+            wires = await self._find_wires(queue)
         wire = wires.take() or await wires.wait()
         try:
             if wire.is_over:
                 await wire.drop()
             return await wire.call(*args)
+        except StoreError as error:
+            self._doubt(error)
+            raise
         finally:
             wires.give(wire)
             if self._closed:
@@ -104,11 +111,16 @@ class Link:
     async def run(self, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once. Errors as `Wire.call`."""
         wires = self._wires_to(queue)
+        if wires is None:
+            wires = await self._find_wires(queue)
         wire = wires.take() or await wires.wait()
         try:
             if wire.is_over:
                 await wire.drop()
             return await wire.run(name, prefix, *args)
+        except StoreError as error:
+            self._doubt(error)
+            raise
         finally:
             wires.give(wire)
             if self._closed:
@@ -117,11 +129,16 @@ class Link:
     async def run_confirmed(self, replicas: int, name: str, queue: str, prefix: str, *args: Any) -> Any:
         """One script, once, answered when so many replicas have what it wrote. Errors as `Wire.run_confirmed`."""
         wires = self._wires_to(queue)
+        if wires is None:
+            wires = await self._find_wires(queue)
         wire = wires.take() or await wires.wait()
         try:
             if wire.is_over:
                 await wire.drop()
             return await wire.run_confirmed(replicas, name, prefix, *args)
+        except StoreError as error:
+            self._doubt(error)
+            raise
         finally:
             wires.give(wire)
             if self._closed:
@@ -129,17 +146,34 @@ class Link:
 
     def is_up(self, queue: str) -> bool:
         """True when a call would leave at once, over a connection that nobody uses."""
-        wires = self._wires.get(self._server_of(queue))
+        wires = None if self._closed else self._wires_to(queue)
         return wires is not None and wires.is_up
 
-    def _wires_to(self, queue: str) -> Wires:
+    def _wires_to(self, queue: str) -> Wires | None:
+        """Those that calls about this queue share; None while it is not known which node of the cluster has it."""
         if self._closed:
             raise EngineClosed(CLOSED)
-        server = self._server_of(queue)
-        wires = self._wires.get(server)
+        node = "" if self._nodes is None else self._nodes.of(queue)
+        return None if node is None else self._wires_of(node)
+
+    async def _find_wires(self, queue: str) -> Wires:
+        assert self._nodes is not None, "one server needs no looking for"
+        node = await self._nodes.find(queue)
+        if self._closed:
+            raise EngineClosed(CLOSED)
+        return self._wires_of(node)
+
+    def _wires_of(self, node: str) -> Wires:
+        wires = self._wires.get(node)
         if wires is None:
-            wires = self._wires[server] = Wires(functools.partial(self.new_wire, queue))
+            dial = functools.partial(self._address.dial_node, node) if node else self._address.dial
+            wires = self._wires[node] = Wires(functools.partial(self._wire, node, dial))
         return wires
+
+    def _doubt(self, error: StoreError) -> None:
+        """In a cluster: does this error mean that the queue may be at another node now?"""
+        if self._nodes is not None and (not isinstance(error, StoreRefused) or meaning_of(error).elsewhere):
+            self._nodes.forget()
 
     async def patient(
         self,

@@ -1,4 +1,4 @@
-"""Wires: the connections to one server that calls share, and the callers that wait for a free one.
+"""Wires: the connections to one server (of a cluster, one node) that calls share, and the callers that wait for a free one.
 
 A semaphore and a list would do the same in four times the steps, at every call of every producer.
 """

@@ -76,7 +76,7 @@ def connections() -> dict[str, Callable[[], Awaitable[AbstractConnection]]]:
 
     ways: dict[str, Callable[[], Awaitable[AbstractConnection]]] = {}
     for url in ("redis://somewhere", "rediss://somewhere", "unix:///somewhere"):
-        ways[url] = lambda url=url: address(url).dial("q")  # type: ignore[misc]  # the loop's value, kept
+        ways[url] = lambda url=url: address(url).dial()  # type: ignore[misc]  # the loop's value, kept
     for url in ("redis+sentinel://somewhere/s", "rediss+sentinel://somewhere/s", "redis+cluster://somewhere"):
         ways[url] = lambda url=url: plain(url)  # type: ignore[misc]  # likewise
     return ways

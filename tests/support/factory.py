@@ -170,7 +170,7 @@ class _Shared(Wire):
 
     def __init__(self, store: RedisStore, queue: str) -> None:
         door = Door(Clock())
-        super().__init__(lambda: store.link._address.dial(queue), "test", door, timeout=5.0, connect_timeout=5.0)
+        super().__init__(lambda: store.link._address.dial(), "test", door, timeout=5.0, connect_timeout=5.0)
         self._store, self._queue = store, queue
 
     async def run(self, name: str, prefix: str, *args: Any) -> Any:

@@ -77,14 +77,16 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def sentinel_set(directory: Path) -> Iterator[str]:
-    """A primary, a replica and one Sentinel; the URL asks Sentinel."""
+def sentinel_set(directory: Path, sentinel_password: str = "") -> Iterator[str]:
+    """A primary, a replica and one Sentinel, which may want a password; the URL asks Sentinel, without it."""
     primary, replica, watch = free_ports(3)
     with ExitStack() as stack:
         stack.enter_context(server(directory / "primary", primary, "--appendonly", "yes", "--save", ""))
         stack.enter_context(server(directory / "replica", replica, "--replicaof", "127.0.0.1", str(primary)))
         config = f"sentinel monitor mymaster 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds mymaster 1000\n"
         config += "sentinel failover-timeout mymaster 3000\n"
+        if sentinel_password:
+            config += f'requirepass "{sentinel_password}"\n'
         stack.enter_context(server(directory / "sentinel", watch, config=config, sentinel=True))
         yield f"redis+sentinel://127.0.0.1:{watch}/mymaster"
 

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
+import redis
 from redis.crc import key_slot
 
-from engine import Clock, Engine, Job, Settings
+from engine import Clock, Engine, EngineClosed, Job, Settings, StoreDenied, StoreRefused, StoreUnanswered
 from engine.embedded_process import find_binary
 from engine.keys import prefix
 from engine.store.link import Link
+from engine.store.wires import MAX_WIRES
 from tests.support.laws import assert_conserved
 from tests.support.running import running, until
 from tests.support.servers import cluster, free_ports, move_slot, redis_binary, sentinel_set, server
@@ -57,9 +61,60 @@ async def test_sentinel_names_the_primary(tmp_path: Path) -> None:
         await run_some(Engine(settings=Settings(redis_url=url)), 2)
 
 
+async def test_sentinels_may_want_a_password_of_their_own(tmp_path: Path) -> None:
+    """Without it, or with another, it is said that they refused, and no password is."""
+    password = "p?ss+w&rd@1"
+    with sentinel_set(tmp_path, password) as url:
+        await run_some(Engine(settings=Settings(redis_url=f"{url}?sentinel_password={quote(password, safe='')}")), 1)
+        for query in ("", "?sentinel_password=an0ther-0ne"):
+            with pytest.raises(StoreDenied, match="this was a Sentinel, whose log-in goes behind") as caught:
+                async with Engine(settings=Settings(redis_url=url + query)):
+                    pass
+            assert "an0ther" not in str(caught.value)
+
+
 async def test_queues_of_one_worker_may_live_on_several_nodes_of_a_cluster(tmp_path: Path) -> None:
     with cluster(tmp_path) as url:
         await run_some(Engine(settings=Settings(redis_url=url)), 4)
+
+
+async def test_calls_of_many_queues_share_the_connections_to_a_node(tmp_path: Path) -> None:
+    """Each queue had a set of its own: with sixty, a process could open sixty times as many as to one server."""
+    with cluster(tmp_path) as url:
+        nodes: list[Any] = [redis.Redis(port=int(host.partition(":")[2])) for host in url.rpartition("//")[2].split(",")]
+
+        def count() -> list[int]:
+            return [sum(client["name"] == "sharing" for client in node.client_list()) for node in nodes]
+
+        connections = partial(asyncio.to_thread, count)
+        link = Link(url, clock=Clock(), name="sharing")
+        names = [f"many-{n}" for n in range(60) for _ in range(8)]
+        under_way = [asyncio.ensure_future(link.call("BLPOP", f"{prefix(name)}never", 0, queue=name)) for name in names]
+        await until(connections, lambda found: found == [MAX_WIRES] * 3)
+        assert repr(link).endswith(f"wires={3 * MAX_WIRES}>")
+        await link.close()
+        assert {type(answer) for answer in await asyncio.gather(*under_way, return_exceptions=True)} <= {
+            StoreUnanswered,
+            EngineClosed,
+        }
+        await until(connections, lambda found: found == [0] * 3)
+        for node in nodes:
+            node.close()
+
+
+async def test_a_call_that_a_wrong_node_refused_is_sent_to_the_right_one(tmp_path: Path) -> None:
+    """Of two queues that share a node one moves, the other stays. It was asked for at each connect alone; a call is not."""
+    with cluster(tmp_path) as url:
+        link = Link(url, clock=Clock(), name="moving")
+        moves, stays = [name for n in range(100) if key_slot(prefix(name := f"q{n}").encode()) < 16384 // 3][:2]
+        for name in (moves, stays):
+            await link.call("SET", f"{prefix(name)}x", name, queue=name)
+        await asyncio.to_thread(partial(move_slot, url, key_slot(prefix(moves).encode())))
+        with pytest.raises(StoreRefused, match="another node"):
+            await link.call("GET", f"{prefix(moves)}x", queue=moves)
+        assert await link.call("GET", f"{prefix(moves)}x", queue=moves) == moves.encode()
+        assert await link.call("GET", f"{prefix(stays)}x", queue=stays) == stays.encode()
+        await link.close()
 
 
 @contextmanager

@@ -196,6 +196,10 @@ def test_bytes_that_are_no_text_are_refused_by_name() -> None:
             "redis+sentinel://:p@a,b:1,[::2]/main/5",
             {"topology": "sentinel", "hosts": (("a", 26379), ("b", 1), ("::2", 26379)), "service": "main", "db": 5},
         ),
+        (
+            "redis+sentinel://:p@a/main?sentinel_username=watch&sentinel_password=p%26%2B%25",
+            {"password": "p", "options": (("sentinel_password", "p&+%"), ("sentinel_username", "watch"))},
+        ),
         ("rediss+cluster://a:1,b", {"topology": "cluster", "tls": True, "hosts": (("a", 1), ("b", 6379))}),
     ],
 )
@@ -235,6 +239,9 @@ def test_an_address_is_taken_apart_and_put_together_again(url: str, expected: di
         ("unix://", "names no socket"),
         ("redis+sentinel://h", "names no service"),
         ("redis+cluster://h/1", "a cluster only has database 0"),
+        ("redis://h?sentinel_password=Zq9", "the option sentinel_password, which is for redis+sentinel://"),
+        ("redis+sentinel://h/main?sentinel_pasword=Zq9", "did you mean sentinel_password?"),
+        ("redis://h?protocol=2", "has protocol='2': it is one of 3"),
         ("redis://Zq9user@h", "a user but no password"),
         ("redis://h?ssl_cert_reqs=none", "without TLS, but TLS files or options are set"),
     ],
@@ -281,6 +288,7 @@ SECRET = st.text(min_size=1, max_size=20).map(lambda text: f"Zq9{text}Zq9")
             "rediss://h/0?x={}",
             "redis://h#{}",
             "redis://:a@b{}@h",
+            "redis+sentinel://h/main?sentinel_password={}",
             "{}",
         ]
     ),

@@ -80,7 +80,7 @@ class _Way(Wire):
     """The lane's connection."""
 
     def __init__(self, lane: Lane) -> None:
-        super().__init__(lambda: lane._address.dial(""), "the server", Door(Even()), timeout=10.0, connect_timeout=10.0)
+        super().__init__(lambda: lane._address.dial(), "the server", Door(Even()), timeout=10.0, connect_timeout=10.0)
         self._lane = lane
 
     async def call(
