@@ -167,8 +167,7 @@ class DataLoss(Event, frozen=True, kw_only=True, tag="data.loss"):
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker.started"):
-    """A worker claims jobs from `queues`, `slots` at once in all; `durability` is the class of the server, found at its start;
-    `loop` is the event loop it runs on, `uvloop` or the slower `asyncio`."""
+    """A worker claims jobs from `queues`, `slots` at once in all, on that event `loop`; `durability` is the server's class at its start."""
 
     worker: str
     queues: tuple[str, ...]
@@ -229,8 +228,7 @@ class StoreDown(Event, frozen=True, kw_only=True, tag="store.down"):
 
 
 class StoreUp(Event, frozen=True, kw_only=True, tag="store.up"):
-    """The server answers again; `same_server` false: by another process than before (a failover, a restart; another node of a
-    cluster)."""
+    """The server answers again; `same_server` false: by another process than before (failover, restart, another node)."""
 
     seconds_away: float
     same_server: bool

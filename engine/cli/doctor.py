@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -126,7 +126,7 @@ def _installation() -> Finding:
         import uvloop
     except ImportError:
         slow = f"{what} on asyncio's own loop: jobs run, slower than they could"
-        if sys.platform != "win32":  # which has no uvloop
+        if os.name != "nt":  # which has no uvloop
             return Finding(level="note", subject="this installation", what=slow, mend="pip install uvloop")
         return Finding(level="ok", subject="this installation", what=what)
     return Finding(level="ok", subject="this installation", what=f"{what} on uvloop {version(uvloop.__name__)}")
