@@ -167,7 +167,7 @@ class DataLoss(Event, frozen=True, kw_only=True, tag="data.loss"):
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True, tag="worker.started"):
-    """A worker claims jobs from `queues`, `slots` at once in all, on that event `loop`; `durability` is the server's class at its start."""
+    """A worker claims jobs from `queues`, `slots` at once in all, on that `loop`; `durability` is the server's class then."""
 
     worker: str
     queues: tuple[str, ...]
