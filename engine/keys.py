@@ -17,8 +17,8 @@ GROUP = "w"
 
 SUFFIXES: dict[str, str] = {
     "meta": "hash of what scripts read and write each call: id counter (ms, seq), streams in use (tags), epoch, paused, gate, "
-    "rung (everybody who sleeps was rung), solo turn, beat and grace of reclaim, flow counters (enqueued, completed, ...), "
-    "w:<worker> and p:<producer> last call and its answer",
+    "rung (everybody who sleeps was rung), solo turn, beat, silences and grace of reclaim, flow counters (enqueued, completed, "
+    "...), w:<worker> and p:<producer> last call and its answer",
     "metrics": "hash: per-name counters and histogram buckets for Prometheus",
     "ready:": "streams: ready:1 to ready:9 by priority, ready:A to ready:I released jobs in front of theirs (s: since when they "
     "could run), ready:s suspects that run alone",

@@ -36,6 +36,7 @@ def form_of(model: QueueModel) -> Form:
         "producers": {name: (call.number, call.at_ms) for name, call in model.producers.items()},
         "counters": dict(+(model.counters + Counter(done_kept=model.done_kept))),
         "gate": model.gate_ms, "beat": model.beat_ms, "grace": model.grace_ms, "paused": model.pause_row,
+        "silences": "".join(f"{ms},{ended_ms};" for ms, ended_ms in model.silences),
         "solo": "{};{}".format(*model.solo) if model.solo else "",
     }  # fmt: skip
 

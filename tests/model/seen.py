@@ -43,7 +43,7 @@ FLOWS = (
     *("enqueued", "completed", "cancelled", "removed", "retried", "snoozed", "stalled", "died", "released", "requeued"),
     *("expired", "refused", "dropped", "done_kept"),
 )
-FIELDS = {"ms", "seq", "tags", "epoch", "paused", "gate", "rung", "solo", "beat", "grace", "dedups", *FLOWS}
+FIELDS = {"ms", "seq", "tags", "epoch", "paused", "gate", "rung", "solo", "beat", "grace", "silences", "dedups", *FLOWS}
 Form = dict[str, Any]
 
 
@@ -207,7 +207,7 @@ def read(queue: str, rows: list[Any], now_ms: int, after_event: str) -> Seen:
     form |= {"calls": r.calls("w:"), "producers": r.calls("p:")}
     form["counters"] = {name: n for name in FLOWS if (n := int(r.meta.get(name, 0)))}
     form |= {name: int(r.meta.get(name, 0)) for name in ("gate", "beat", "grace")}
-    form |= {name: r.meta.get(name, "") for name in ("paused", "solo")}
+    form |= {name: r.meta.get(name, "") for name in ("paused", "solo", "silences")}
     happened, bell = r.stream("events"), r.stream("bell")
     assert len(bell) <= 1, f"the bell has {len(bell)} entries"
     assert where == r.where, f"rows of `where` {_differ(where, r.where)}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import pytest
 
 from engine.errors import StoreRefused
 from engine.job import State
 from engine.keys import prefix
 from engine.store.redis_store import RedisStore
-from tests.support.factory import LEASE_MS, Hand, Now, at_time, enqueue, enqueue_foreign, raw, read, reclaim, states, usurp
+from tests.support.factory import LEASE_MS, Hand, Now, at_time, enqueue, enqueue_foreign, raw, read, reclaim, states, tell_lease, usurp
 
 
 async def test_a_lapsed_entry_runs_again_with_its_attempt_and_a_stall_more(store: RedisStore, queue: str) -> None:
@@ -36,16 +35,12 @@ async def test_a_young_lease_is_left_alone(store: RedisStore, queue: str) -> Non
     assert (await reclaim(store, queue)).moved == 0
 
 
-async def says_its_lease(store: RedisStore, queue: str, worker: str, lease_ms: object) -> None:
-    await store.heartbeat(queue, worker, msgspec.msgpack.encode({"names": ["greet"], "lease_ms": lease_ms}))
-
-
 async def test_a_worker_with_a_shorter_lease_leaves_a_longer_one_alone_until_it_has_run_out(
     store: RedisStore, queue: str
 ) -> None:
     await enqueue(store, queue)
     hand = Hand(store, queue, "long")
-    await says_its_lease(store, queue, "long", 60_000)
+    await tell_lease(store, queue, "long", 60_000)
     (claim,) = await hand.claim()
     await hand.lapse(claim, ms=LEASE_MS + 5000)
     done = await reclaim(store, queue)
@@ -61,8 +56,8 @@ async def test_a_worker_with_a_shorter_lease_leaves_a_longer_one_alone_until_it_
 async def test_a_longer_lease_holds_up_nobody_elses_jobs(store: RedisStore, queue: str) -> None:
     await enqueue(store, queue, 90)
     long, short = Hand(store, queue, "long"), Hand(store, queue, "short")
-    await says_its_lease(store, queue, "long", 60_000)
-    await says_its_lease(store, queue, "short", LEASE_MS)
+    await tell_lease(store, queue, "long", 60_000)
+    await tell_lease(store, queue, "short", LEASE_MS)
     for hand in (long, short, long):
         await hand.lapse(*await hand.claim(30), ms=LEASE_MS + 5000)
     moved, cursors = 0, dict[str, str]()
@@ -78,7 +73,7 @@ async def test_a_longer_lease_holds_up_nobody_elses_jobs(store: RedisStore, queu
 async def test_a_worker_that_told_no_lease_or_a_shorter_one_has_the_callers(store: RedisStore, queue: str, told: object) -> None:
     await enqueue(store, queue, 2)
     hand = Hand(store, queue)
-    await says_its_lease(store, queue, "w1", told)
+    await tell_lease(store, queue, "w1", told)
     young, old = await hand.claim(2)
     await hand.lapse(young, ms=LEASE_MS - 5000)
     await hand.lapse(old, ms=LEASE_MS + 5)
@@ -166,53 +161,6 @@ async def test_who_waits_for_a_jobs_end_hears_of_its_death_at_the_stall_limit(st
     await reclaim(store, queue, stall_limit=0)
     ((_, fields),) = await raw(store, queue, "XRANGE", "settled", "-", "+")
     assert fields[3] == b"dead"
-
-
-async def test_after_an_absence_nothing_is_taken_for_a_lease_and_a_half(store: RedisStore, queue: str) -> None:
-    now = Now()
-    timed = at_time(store, now)
-    await enqueue(timed, queue)
-    hand = Hand(timed, queue)
-    (claim,) = await hand.claim()
-
-    async def bite() -> tuple[int, bool]:
-        done = await timed.reclaim(queue, "r", LEASE_MS, 3, {})
-        return done.moved, done.in_grace
-
-    assert await bite() == (0, False)
-    now.forward(LEASE_MS // 2 + 1)  # nobody called meanwhile: the server was away
-    await hand.lapse(claim)
-    assert await bite() == (0, True)
-    assert (await store.counts(queue)).grace_until_ms > 0
-    for _ in range(3):
-        now.forward(LEASE_MS // 2 - 10)
-        assert await bite() == (0, True)
-    now.forward(31)
-    assert await bite() == (1, False)
-
-
-async def test_a_clock_that_was_set_back_starts_a_grace_that_ends(store: RedisStore, queue: str) -> None:
-    now = Now()
-    timed = at_time(store, now)
-    await enqueue(timed, queue)
-    hand = Hand(timed, queue)
-    (claim,) = await hand.claim()
-    await timed.reclaim(queue, "r", LEASE_MS, 3, {})
-    now.ms -= 600_000
-    await hand.lapse(claim)
-    assert (await timed.reclaim(queue, "r", LEASE_MS, 3, {})).in_grace
-    for _ in range(3):
-        now.forward(LEASE_MS // 2 - 1)
-        assert (await timed.reclaim(queue, "r", LEASE_MS, 3, {})).in_grace
-    now.forward(LEASE_MS // 2 - 1)
-    assert (await timed.reclaim(queue, "r", LEASE_MS, 3, {})).moved == 1
-
-
-async def test_a_queue_that_nobody_ever_reclaimed_has_no_grace(store: RedisStore, queue: str) -> None:
-    await enqueue(store, queue)
-    hand = Hand(store, queue)
-    await hand.lapse(*await hand.claim())
-    assert (await store.reclaim(queue, "r", LEASE_MS, 3, {})).moved == 1
 
 
 async def test_the_cursor_is_carried_so_that_dead_entries_behind_live_ones_are_reached(store: RedisStore, queue: str) -> None:

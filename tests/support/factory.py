@@ -268,6 +268,11 @@ async def reclaim(store: RedisStore, queue: str, *, stall_limit: int = 3, worker
     return await store.reclaim(queue, worker, LEASE_MS, stall_limit, {}, grace=False, **how)
 
 
+async def tell_lease(store: RedisStore, queue: str, worker: str, lease_ms: object) -> None:
+    """A heartbeat that says so."""
+    await store.heartbeat(queue, worker, msgspec.msgpack.encode({"names": ["greet"], "lease_ms": lease_ms}))
+
+
 # --- where every job is ----------------------------------------------------------------------------------------------
 
 _LOOK = """

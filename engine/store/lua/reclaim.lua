@@ -6,25 +6,51 @@
 -- ARGV[6]  stall limit                    ARGV[7]  '1' grace on    then pairs: tag, cursor ('0-0' first)
 -- Returns  {{tag, next cursor, ...}, moved, buried, '1' in grace, ms until the next lease that was looked at runs out (-1 none)}; a tag
 --          is left out when its stream has nothing pending
--- Grace    nobody called for half a lease (outage, clock jumped): nothing is taken for a lease and a half, so that workers
---          which were cut off too can renew first. Kept on the server, because only its clock is everybody's
 -- Leases   an entry is taken when the longer of two leases ran out: the caller's, and its own worker's, which that one's heartbeat told
 --          (a worker that told none: the caller's). Rows of workers are read only for entries older than the caller's lease
+-- Grace    nobody called for half of that lease (outage, clock jumped): the entry is not taken for a lease and a half, so that a worker
+--          which was cut off too can renew first. Kept on the server, because only its clock is everybody's; and as silences, not as
+--          graces: each who comes writes how long nobody came, and what it means for which lease is for whoever looks at an entry
 -- Atomic   per call; a second call finds nothing
 -- Dates    an entry delivered "now" is dated now, for the same worker: one that was delivered while the clock was ahead of what it is
 --          since it was set back seems as young, and would for as long, whoever is gone
 -- Used by  RedisStore.reclaim
 --@use base ids envelope line place endings
 local me, lease, count, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local m = call('HMGET', P .. 'meta', 'beat', 'grace', 'tags')
-if ARGV[7] == '1' then
-  local beat, grace = tonumber(m[1] or 0), tonumber(m[2] or 0)
-  if beat > 0 and (T - beat > lease / 2 or T < beat - 1000) then -- 0: nobody ever did, so nobody was away
-    grace = T + lease * 1.5
-    call('HSET', P .. 'meta', 'grace', fmt(grace))
+local DAY = 86400000 -- ms of a silence of which nobody knows how long it was
+local m = call('HMGET', P .. 'meta', 'beat', 'grace', 'tags', 'silences')
+local silences = {} -- {ms, its end}: the longest first, and each later than the one before it
+local function graced(of) -- ms for which a lease of so many ms is spared, since nobody came for half of it
+  local left = 0
+  for _, s in ipairs(silences) do
+    if s[1] > of / 2 then left = math.max(left, s[2] + of * 1.5 - T) end
   end
-  if T - beat > lease / 20 or T < beat then call('HSET', P .. 'meta', 'beat', fmt(T)) end
-  if T < grace and grace <= T + lease * 1.5 then return { {}, 0, 0, 1, -1 } end
+  return left
+end
+if ARGV[7] == '1' then
+  local beat, told = tonumber(m[1] or 0), tonumber(m[2] or 0) -- told: until when, for who looks
+  local silence = T - beat
+  if silence < -1000 then
+    silence, told = DAY, 0
+  end
+  local must_write = silence > lease / 20 or silence < 0
+  if not must_write or beat == 0 or silence < 0 then silence = 0 end -- no beat: nobody ever came, so nobody was away
+  for ms, ended in (m[4] or ''):gmatch('(%d+),(%d+);') do
+    ms, ended = tonumber(ms), tonumber(ended)
+    -- what was no longer than this one says nothing more; and for a lease of twice its length the grace is over after three times that
+    if ms > silence and ended + ms * 3 > T then silences[#silences + 1] = { ms, ended } end
+  end
+  if silence > 0 then silences[#silences + 1] = { silence, T } end
+  if must_write then
+    local row = ''
+    for _, s in ipairs(silences) do row = row .. fmt(s[1]) .. ',' .. fmt(s[2]) .. ';' end
+    call('HSET', P .. 'meta', 'beat', fmt(T), 'silences', row)
+  end
+  local left = graced(lease)
+  if left > 0 then
+    if T + left > told then call('HSET', P .. 'meta', 'grace', fmt(T + left)) end
+    return { {}, 0, 0, 1, -1 }
+  end
 end
 local pending = {} -- the streams to look at: on an idle queue none, and that is all
 for tag in (m[3] or ''):gmatch('.') do
@@ -67,7 +93,7 @@ local function stalled(entry, value, worker)
     moved = moved + 1
   end
 end
-local leases, soonest = {}, -1 -- worker -> its own lease; ms until the first lease that is longer than the caller's runs out
+local leases, soonest = {}, -1 -- worker -> its own lease; ms until the first that is longer than the caller's runs out, or its grace
 local function lease_of(worker)
   if not leases[worker] then
     local row = try('HGET', P .. 'workers', worker)
@@ -80,14 +106,15 @@ for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
   -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
   local from, owner, young = cursors[tag] or '0-0', {}, {}
-  local lapsed, spared = {}, false -- spared: somebody's lease is longer than the caller's and holds
+  local lapsed, spared = {}, false -- spared: somebody's lease is longer than the caller's, and holds or is in grace
   local rows = call('XPENDING', stream, 'w', from, '+', count * 10)
   for _, r in ipairs(rows) do
     owner[r[1]] = r[2]
     if r[3] < lease then
       if r[3] > oldest then oldest = r[3] end
     else
-      local left = lease_of(r[2]) - r[3]
+      local its = lease_of(r[2])
+      local left = math.max(its - r[3], graced(its))
       if left <= 0 then
         lapsed[#lapsed + 1] = r[1]
       else

@@ -9,7 +9,7 @@ from engine.store.rows import id_order
 from engine.store.work import Reclaimed
 
 from .jobs import FOR_EVER, SUSPECTS, ModelJob, rank
-from .workers import LEASE_MS, WorkersModel
+from .workers import DAY_MS, LEASE_MS, WorkersModel
 
 
 class LeasesModel(WorkersModel):
@@ -57,13 +57,18 @@ class LeasesModel(WorkersModel):
 
     def _must_wait(self) -> bool:
         """Whether nothing may be taken, because nobody came for half a lease, or the clock was set back. The beat is written at
-        most every twentieth of a lease."""
+        most every twentieth of a lease, and with it for how long nobody had come."""
         now, silent_ms = self.now.ms, self.now.ms - self.beat_ms
-        if self.beat_ms and (silent_ms > LEASE_MS / 2 or silent_ms < -1000):
-            self.grace_ms = now + LEASE_MS * 3 // 2
+        is_back = silent_ms < -1000
         if silent_ms > LEASE_MS / 20 or silent_ms < 0:
+            new_ms = (DAY_MS if is_back else max(silent_ms, 0)) if self.beat_ms else 0
+            kept = [(ms, ended_ms) for ms, ended_ms in self.silences if ms > new_ms and ended_ms + 3 * ms > now]
+            self.silences = [*kept, (new_ms, now)] if new_ms else kept
             self.beat_ms = now
-        return now < self.grace_ms <= now + LEASE_MS * 3 // 2
+        until_ms = max((ended_ms + LEASE_MS * 3 // 2 for ms, ended_ms in self.silences if ms > LEASE_MS / 2), default=0)
+        if until_ms > now:
+            self.grace_ms = until_ms if is_back else max(self.grace_ms, until_ms)
+        return until_ms > now
 
     def _stalled(self, job: ModelJob, stall_limit: int) -> str:
         self.counters["stalled"] += 1

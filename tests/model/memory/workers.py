@@ -19,6 +19,8 @@ from .producers import Call, ProducersModel
 Verb = Literal["complete", "result", "retry", "snooze", "release", "bury", "cancel", "expire"]
 LEASE_MS = 3_600_000
 """No lease ends by itself while a test runs: leases are aged on purpose."""
+DAY_MS = 86_400_000
+"""A silence of which nobody knows how long it was counts as so long."""
 TURN_MS = 2_000
 """How long one worker has the turn to run dry for a suspect."""
 SILENT_MS = 15_000
@@ -62,6 +64,8 @@ class WorkersModel(ProducersModel):
         self.gate_ms = 0
         self.beat_ms = 0
         self.grace_ms = 0
+        self.silences: list[tuple[int, int]] = []
+        """How long nobody came to reclaim, and until when; the longest first."""
         self.solo: tuple[str, int] | None = None
         """Whose turn it is to run dry for a suspect, and until when."""
         self.metrics: Counter[str] = Counter()
