@@ -1,7 +1,7 @@
 """App: the application under test. Its handlers do what their payload says, and write down each start and end.
 
 A worker process is `engine --app bench.chaos.app:engine run`, with CHAOS_DIR naming the run's directory; CHAOS_CLOCK_OFFSET sets
-its clock off by so many seconds.
+its clock off by so many seconds, CHAOS_LEASE gives it another lease than the run's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class SkewedClock(Clock):
 
 facts = read_settings(DIRECTORY)
 journal = Journal(DIRECTORY, "worker", os.environ.get("ENGINE_WORKER_NAME", ""))
+lease = float(os.environ.get("CHAOS_LEASE", "0"))
 offset = float(os.environ.get("CHAOS_CLOCK_OFFSET", "0"))
 engine = Engine(clock=SkewedClock(offset) if offset else Clock())
 
@@ -125,7 +126,7 @@ for _name, _facts in facts.queues.items():
         _name,
         concurrency=_facts.concurrency,
         attempts=_facts.attempts,
-        lease=_facts.lease_ms / 1000,
+        lease=lease or _facts.lease_ms / 1000,
         stall_limit=_facts.stall_limit,
         backoff=Fixed(BACKOFF),
         timeout=30.0,

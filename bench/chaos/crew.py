@@ -88,6 +88,10 @@ class Crew:
         self._is_over = False
         self.offsets: dict[str, float] = {}
         """Place -> seconds by which the clock of its next worker is off."""
+        self.leases: dict[str, float] = {}
+        """Place -> lease of its next worker, in seconds, where it is not the run's."""
+        self.longest_lease = 0.0
+        """Of all that any worker was given in place of the run's."""
         self.crashed: deque[Member] = deque()
         """Workers that ended by themselves: a job ended its process. The lab writes them down as faults."""
         self.ended = asyncio.Event()
@@ -220,9 +224,13 @@ class Crew:
         more = {"ENGINE_WORKER_NAME": name, **self._settings}
         if place in self.offsets:
             more["CHAOS_CLOCK_OFFSET"] = str(self.offsets[place])
+        lease = self.leases.get(place, 0.0)
+        if lease:
+            more["CHAOS_LEASE"] = str(lease)
+            self.longest_lease = max(self.longest_lease, lease)
         command = [sys.executable, "-m", "engine.cli", "--app", "bench.chaos.app:engine", "run", "--drain-timeout", DRAIN]
         url = await self._ways.url(place)
         process = spawn(command, log, environment(self._directory, url, **more))
         member = self._members[place] = Member(name, place, process, log, self._clock.mono())
-        self._journal.note("live", pid=member.pid, worker=name)
+        self._journal.note("live", pid=member.pid, worker=name, lease_ms=int(lease * 1000))
         return member

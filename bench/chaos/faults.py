@@ -17,6 +17,7 @@ from .schedule import KINDS, WATCHED, Planned, stand_ins
 
 _WHOLE: dict[str, Inject] = {
     "deploy": faults_workers.deploy,
+    "deploy@lease": faults_workers.deploy_lease,
     "clock": faults_workers.clock,
     "kill@enqueue": faults_workers.kill_producer,
     "kill@enqueued": faults_workers.kill_producer,

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 from .aims import Need, Side
 from .crew import Member
-from .lab import Lab, NotInjected
+from .lab import Lab, NotInjected, chance
 from .network import Struck
 from .schedule import Planned
 
+ANOTHER_LEASE = 2.0
+"""Times the run's: a run's lease is short already, and half of it is one that a busy machine loses without any fault."""
+MOST_WITH_ANOTHER_LEASE = 2
+"""Of the usual four, so that there are always workers of both; and `faults.MOST_SECONDS` is enough to replace them twice."""
 PATIENCE = 6.0
 """Seconds that a fault waits for its moment."""
 POINTS: dict[str, tuple[str, Side, Need]] = {
@@ -91,17 +95,36 @@ async def freeze(lab: Lab, planned: Planned) -> None:
 async def deploy(lab: Lab, planned: Planned) -> None:
     """SIGTERM to every worker, one after another, each when its predecessor's successor is at work."""
     fault = lab.book.begin(planned.i, planned.kind)
-    pids = []
-    for place in lab.crew.places:
+    pids, note = await _replace(lab, lab.crew.places)
+    lab.book.end(fault, pids=pids, note=note)
+
+
+async def deploy_lease(lab: Lab, planned: Planned) -> None:
+    """A deploy that gives workers another lease, and stops half way: some have twice the lease for a while, then it is taken
+    back. So one and the same queue has workers with both, in whatever else comes meanwhile."""
+    fault = lab.book.begin(planned.i, planned.kind)
+    places = chance(planned).sample(lab.crew.places, min(MOST_WITH_ANOTHER_LEASE, len(lab.crew.places)))
+    lab.crew.leases.update(dict.fromkeys(places, ANOTHER_LEASE * lab.lease))
+    there, note = await _replace(lab, places)
+    await lab.clock.sleep(planned.seconds)
+    for place in places:
+        lab.crew.leases.pop(place, None)
+    back, note_back = await _replace(lab, places)
+    lab.book.end(fault, pids=(*there, *back), note=f"{ANOTHER_LEASE:g} leases: {note}; back: {note_back}")
+
+
+async def _replace(lab: Lab, places: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """Whom it has told to stop, and how that went."""
+    pids: list[int] = []
+    for place in places:
         async with lab.crew.victim(place, seconds=10.0) as member:
             if member is None:
                 continue
             pids.append(member.pid)
             lab.crew.terminate(member)
             if not await lab.crew.gone(member, 12.0):
-                lab.book.end(fault, note=f"worker {member.name} did not stop within 12 s of SIGTERM", pids=tuple(pids))
-                return
-    lab.book.end(fault, pids=tuple(pids), note=f"{len(pids)} workers")
+                return tuple(pids), f"worker {member.name} did not stop within 12 s of SIGTERM"
+    return tuple(pids), f"{len(pids)} workers"
 
 
 async def clock(lab: Lab, planned: Planned) -> None:

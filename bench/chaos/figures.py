@@ -62,7 +62,7 @@ class Figures(msgspec.Struct, kw_only=True):
     recovery: Spread
     """From a fault that took a worker's leases to the next start of each job it was at, where nothing else was in the way."""
     recovery_disturbed: Spread
-    """The same where the server was away, too, or a job was struck again before it started anew."""
+    """The same where the server was away, too, a worker had a longer lease, or a job was struck again before it started anew."""
     restart: Spread
     """From the server's answering again to the next start."""
     restart_during: str
@@ -155,6 +155,7 @@ def _recovery(story: Story, causes: list[Cause]) -> tuple[list[float], list[floa
                 continue
             seconds = (after.start_ns - struck[0]) / 1e9
             is_disturbed = any(begin < after.start_ns and end > struck[0] for begin, end in away)
+            is_disturbed = is_disturbed or story.lease_ns(job.queue, run.start.pid, lost_ns) > story.declared_lease_ns(job.queue)
             is_disturbed = is_disturbed or len(job.kept[0].losses) > 1 if job.kept else True
             (slow if is_disturbed else quick).append(seconds)
     return quick, slow

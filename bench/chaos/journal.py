@@ -51,6 +51,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start any more) | requested (it runs and is told) | late (it had ended) | unknown; gone: an exit code."""
     took_ms: int = 0
     """acked, unknown, refused: how long the enqueue call took until its own answer."""
+    lease_ms: int = 0
+    """live: the worker's lease, where it is not that of its queues."""
     pid: int = 0
     worker: str = ""
     mono_ns: int = 0

@@ -236,15 +236,16 @@ class Run:
         kinds = table(plan.per_second, plan.only_jobs)
         mean = sum(share * _SECONDS.get(kind, 0.01) * (plan.lease if kind in _IN_LEASES else 1) for kind, share in kinds.items())
         work = jobs * max(mean, 0.02) / (plan.workers * self.outcome.slots) + suspects * 2.0 / plan.workers
-        lost = plan.lease * (GRACE + 1 + 1 / 8)
+        lease = max(plan.lease, self._lab.crew.longest_lease)
+        lost = lease * (GRACE + 1 + 1 / 8)
         parts = [
-            f"lease, reclaim period and grace {lost:.1f} s",
+            f"lease ({lease:g} s), reclaim period and grace {lost:.1f} s",
             f"{jobs} jobs, {suspects} of them suspects, {work:.1f} s",
             "5 s",
         ]
         own = 3.0
         if "poison" in kinds or "exits" in kinds:
-            own = (STALL_LIMIT + 1) * (plan.lease * (1 + 1 / 8) + RESTART)
+            own = (STALL_LIMIT + 1) * (lease * (1 + 1 / 8) + RESTART)
             parts.append(f"a poison job's own life {own:.1f} s")
         else:
             parts.append(f"the longest delay {own:.1f} s")

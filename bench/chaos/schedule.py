@@ -45,6 +45,7 @@ _WORKERS = {
     **{f"kill@{moment}": Span(2.0 if moment in ("any", "handler", "claim", "settle", "settled") else 1.0) for moment in MOMENTS},
     **{f"freeze@{moment}": Span(2.0 if moment in ("any", "handler") else 1.0, leases=1.6) for moment in MOMENTS},
     "deploy": Span(1.0),
+    "deploy@lease": Span(1.0, 5.0, 15.0),
     "clock": Span(1.0, 5.0, 15.0),
 }
 _PRODUCERS = {"kill@enqueue": Span(1.5), "kill@enqueued": Span(1.5)}
@@ -72,7 +73,8 @@ _SERVER = {
 KINDS: Mapping[str, Span] = {**_WORKERS, **_PRODUCERS, **_NETWORK, **_SERVER}
 """Every kind that a schedule may have, in a run with one server and a proxy before it."""
 WATCHED: Mapping[str, Span] = {
-    **{kind: KINDS[kind] for kind in ("kill@any", "kill@handler", "freeze@any", "freeze@handler", "deploy", "clock")},
+    **{kind: KINDS[kind] for kind in ("kill@any", "kill@handler", "freeze@any", "freeze@handler")},
+    **{kind: KINDS[kind] for kind in ("deploy", "deploy@lease", "clock")},
     **{kind: KINDS[kind] for kind in ("client-kill", "script-flush")},
     "client-pause": Span(2.0, 0.2, 0.7),  # a longer one makes sentinels, which are paused as well, fail over by themselves
     "failover": Span(3.0),

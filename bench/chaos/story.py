@@ -127,6 +127,7 @@ class Story:
         self._counted: list[Record] = []
         self._shift_ms = _shift_ms(evidence.records) + evidence.clock_ahead_ms
         self._hear(evidence.records)
+        self._with_a_lease = [live for live in self.live.values() if live.lease_ms]
         for kept in (kept for data in evidence.queues.values() for kept in data.jobs):
             self._story(kept.job).kept.append(kept)
         self._place_counted()
@@ -145,9 +146,19 @@ class Story:
         """An instant of the server's clock as one of the machine's."""
         return server_ms - self.evidence.clock_ahead_ms
 
-    def lease_ns(self, queue: str) -> int:
-        """How long a lease of the queue is."""
+    def declared_lease_ns(self, queue: str) -> int:
+        """How long a lease of the queue is, as the run declared it."""
         return self.settings.queues[queue].lease_ms * 1_000_000 if queue in self.settings.queues else 0
+
+    def lease_ns(self, queue: str, pid: int, at_ns: int) -> int:
+        """How old what a process holds may become before somebody who is there at that instant takes it: the longest of the
+        declared lease, the process's own, and theirs."""
+        longer = (live for live in self._with_a_lease if live.pid == pid or self._is_there(live, at_ns))
+        return max([self.declared_lease_ns(queue), *(live.lease_ms * 1_000_000 for live in longer)])
+
+    def _is_there(self, live: Record, at_ns: int) -> bool:
+        gone = self.gone.get(live.pid)
+        return live.mono_ns <= at_ns and (gone is None or gone.mono_ns >= at_ns)
 
     def runs(self) -> Iterator[tuple[JobStory, Run]]:
         """Every start of every job."""

@@ -78,7 +78,7 @@ def _costs(verdict: Verdict) -> Section:
             note="by workers that had been frozen and did not know yet" if f.late else "",
         ),
         *_spread("a lost worker's job started anew after", f.recovery, verdict.lease_s + 2),
-        *_spread("the same, with the server away as well or struck again", f.recovery_disturbed),
+        *_spread("the same, with the server away, a longer lease, or struck again", f.recovery_disturbed),
         *_spread("the next start after the server's return", f.restart, 2.0, f.restart_during),
         *_spread("a delayed job's start after its time, no fault on", f.lateness),
         Figure(

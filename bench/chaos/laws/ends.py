@@ -101,11 +101,12 @@ def _unlucky(story: Story, job: JobStory, ended: Kept, causes: list[Cause]) -> b
     if ended.state != "dead" or ended.reason != STALLED:
         return False
     injected = [cause for cause in causes if cause.is_injected and cause.loses_lease]
-    span_ns = 2 * story.lease_ns(job.queue)
-    return all(
-        any(explains(cause, pid_of(loss.worker), story.ns(loss.at_ms) - span_ns, story.ns(loss.at_ms)) for cause in injected)
-        for loss in ended.losses
-    )
+    for loss in ended.losses:
+        pid, at_ns = pid_of(loss.worker), story.ns(loss.at_ms)
+        from_ns = at_ns - 2 * story.lease_ns(job.queue, pid, at_ns)
+        if not any(explains(cause, pid, from_ns, at_ns) for cause in injected):
+            return False
+    return True
 
 
 def answered(story: Story, found: Found) -> None:

@@ -20,7 +20,7 @@ from .found import Found
 
 FOUND_NS = 10_000_000_000
 """Two leases and this long after a fault has ended, a lease may still be found lost: a lease and a half of grace after an
-outage, the reclaimers' period, and reconnecting."""
+outage, the reclaimers' period, and reconnecting. Where workers' leases differ, the longest that has a say."""
 SETTLE_NS = 2_000_000_000
 """A settle waits for the call before it, and is sent again when its answer was lost."""
 SOON_NS = 100_000_000
@@ -76,8 +76,9 @@ def executions_bounded(story: Story, found: Found) -> None:
         for kept in job.kept:
             for loss in kept.losses:
                 at_ns = story.ns(loss.at_ms)
-                from_ns = at_ns - 2 * story.lease_ns(job.queue) - FOUND_NS
-                if not any(cause.loses_lease and explains(cause, pid_of(loss.worker), from_ns, at_ns) for cause in causes):
+                pid = pid_of(loss.worker)
+                from_ns = at_ns - 2 * story.lease_ns(job.queue, pid, at_ns) - FOUND_NS
+                if not any(cause.loses_lease and explains(cause, pid, from_ns, at_ns) for cause in causes):
                     found.against(job.job, f"its lease was taken from {loss.worker}, and no fault explains it")
 
 
@@ -98,10 +99,10 @@ def extras_of(story: Story, found: Found) -> list[Extra]:
                 extras.append(Extra(job, run, run.start_ns, run.end_ns, False))
                 continue
             settling_ns = _settling_ns(run, troubles)
-            lease_ns = story.lease_ns(job.queue)
+            lease_ns = story.lease_ns(job.queue, run.start.pid, run.start_ns)
             if run.loss is not None:
                 to_ns = story.ns(run.loss.at_ms)
-                from_ns = to_ns - 2 * lease_ns - FOUND_NS
+                from_ns = to_ns - 2 * story.lease_ns(job.queue, run.start.pid, to_ns) - FOUND_NS
                 if run.start_ns > to_ns:  # its worker did not know yet: as long as the fault, and until it renews again
                     from_ns = max(from_ns, run.start_ns - lease_ns)
                 extras.append(Extra(job, run, from_ns, to_ns, True, settling_ns))

@@ -12,7 +12,7 @@ from bench.chaos.figures import figures_of
 from bench.chaos.journal import Record, acknowledged
 from bench.chaos.laws.executions import Cause, Extra, unexplained
 from bench.chaos.story import JobStory, Run
-from tests.bench.chaos.made import STALL_LIMIT, WALL, Made
+from tests.bench.chaos.made import LEASE_MS, STALL_LIMIT, WALL, Made
 
 
 def frozen(**fault: Any) -> Made:
@@ -72,6 +72,27 @@ def test_a_fault_that_is_long_over_explains_nothing_but_the_dead_stay_struck() -
     assert list(made.broken()) == ["executions bounded"]
     made.note("gone", 105, pid=1, how="-9")
     assert made.broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("pid", "gone_at", "is_fine"),
+    [(None, 0, False), (1, 0, True), (2, 0, True), (3, 0, True), (3, 15_000, False), (1, 15_000, True)],
+    ids=["nobody", "its own", "who starts it next", "anybody's who is there", "somebody's who has left", "its own, dead since"],
+)
+def test_where_a_lease_is_longer_it_may_be_found_lost_later_after_a_fault(pid: int | None, gone_at: int, is_fine: bool) -> None:
+    made = Made()
+    made.ask(1)
+    if pid is not None:
+        made.note("live", 50, pid=pid, lease_ms=2 * LEASE_MS)
+    if gone_at:
+        made.note("gone", gone_at, pid=pid, how="0")
+    made.run(1, 100, pid=1)
+    made.fault("half-open", 150, 350, 1)
+    made.run(1, 16_100, 16_110, pid=2)
+    made.ended(1, (1, 2, 16_100, 16_110, "completed"), losses=((1, 16_000),))
+    assert made.broken() == {} if is_fine else list(made.broken()) == ["executions bounded"]
+    figures = figures_of(made.story())
+    assert (figures.recovery.count, figures.recovery_disturbed.count) == ((0, 1) if is_fine else (1, 0))
 
 
 def test_a_worker_that_was_just_thawed_may_start_what_has_ended_meanwhile_but_not_later() -> None:
