@@ -93,7 +93,7 @@ async def freeze(lab: Lab, planned: Planned) -> None:
 
 
 async def deploy(lab: Lab, planned: Planned) -> None:
-    """SIGTERM to every worker, one after another, each when its predecessor's successor is at work."""
+    """SIGTERM to every worker, one after another, each when the one before has ended."""
     fault = lab.book.begin(planned.i, planned.kind)
     pids, note = await _replace(lab, lab.crew.places)
     lab.book.end(fault, pids=pids, note=note)
@@ -110,6 +110,8 @@ async def deploy_lease(lab: Lab, planned: Planned) -> None:
     for place in places:
         lab.crew.leases.pop(place, None)
     back, note_back = await _replace(lab, places)
+    if not there and not back:
+        raise NotInjected("no worker at work that is not under another fault")
     lab.book.end(fault, pids=(*there, *back), note=f"{ANOTHER_LEASE:g} leases: {note}; back: {note_back}")
 
 
