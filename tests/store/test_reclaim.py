@@ -10,7 +10,20 @@ from engine.errors import StoreRefused
 from engine.job import State
 from engine.keys import prefix
 from engine.store.redis_store import RedisStore
-from tests.support.factory import LEASE_MS, Hand, Now, at_time, enqueue, enqueue_foreign, raw, read, reclaim, states, tell_lease, usurp
+from tests.support.factory import (
+    LEASE_MS,
+    Hand,
+    Now,
+    at_time,
+    enqueue,
+    enqueue_foreign,
+    raw,
+    read,
+    reclaim,
+    states,
+    tell_lease,
+    usurp,
+)
 
 
 async def test_a_lapsed_entry_runs_again_with_its_attempt_and_a_stall_more(store: RedisStore, queue: str) -> None:

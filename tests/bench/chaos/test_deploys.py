@@ -41,7 +41,7 @@ async def test_a_deploy_with_another_lease_brings_workers_that_have_it_and_takes
         await crew.ready(30.0)
         assert await leases() == [2000]
         lab = Lab(clock, nobody, None, crew, nobody, book, 2.0)
-        deploy = asyncio.ensure_future(deploy_lease(lab, Planned(i=1, at_s=0.0, kind="deploy@lease", seconds=0.1)))
+        deploy = asyncio.ensure_future(deploy_lease(lab, Planned(i=1, at_s=0.0, kind="deploy@lease", seconds=2.0)))
         await until(leases, lambda now: now == [4000], 30.0)
         await deploy
         await until(leases, lambda now: now == [2000], 30.0)
