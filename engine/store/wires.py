@@ -49,7 +49,11 @@ class Wires:
         return wire
 
     async def wait(self) -> Wire:
-        """The next that comes free."""
+        """The next that comes free.
+
+        Raises:
+            EngineClosed: they are closed meanwhile, by `close`; nothing was sent.
+        """
         turn: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -157,3 +159,36 @@ def test_a_queue_with_fewer_places_than_grants_gives_the_rest_to_others() -> Non
     assert desk.share("stuck", held=2, room=0) == 0
     assert desk.granted("stuck") == 2
     assert desk.share("well", held=0, room=5) == 3
+
+
+def test_a_call_costs_the_same_however_many_queues_there_are() -> None:
+    """It looked at every queue several times a call: a hundred times the steps at a thousand queues."""
+    for hungry in (False, True):
+        assert steps_of_a_call(1000, hungry=hungry) <= 1.1 * steps_of_a_call(10, hungry=hungry)
+
+
+def steps_of_a_call(others: int, *, hungry: bool) -> int:
+    """Bytecode instructions of what a pool asks of the desk around one call, beside so many others that may want slots too."""
+    desk, steps = Desk(20), 0
+    for n in range(others):
+        desk.join(f"q{n}", 5, 5, lambda: None)
+        desk.hunger(f"q{n}", hungry)
+    desk.join("mine", 1, 5, lambda: None)
+    desk.deal()
+
+    def each(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal steps
+        if event == "opcode":
+            steps += 1
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return each
+
+    before = sys.gettrace()
+    sys.settrace(each)
+    try:
+        desk.share("mine", 0, 5)
+        desk.hunger("mine", False)
+        desk.keep("mine", 0)
+    finally:
+        sys.settrace(before)
+    return steps
