@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from .errors import ConfigError
 from .given import why_no_function_of_one, within
@@ -23,8 +24,7 @@ Backoff = Callable[[int], float]
 """Seconds to wait after attempt `n` (from 1) failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exponential:
+class Exponential(msgspec.Struct, frozen=True):
     """`initial * factor ** (attempt - 1)` seconds, at most `cap`, minus up to `jitter` of itself.
 
     >>> Exponential(initial=2.0, jitter=0).base(1), Exponential(initial=2.0).base(3)
@@ -66,8 +66,7 @@ class Exponential:
         return self.base(attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(msgspec.Struct, frozen=True):
     """Always the same number of seconds.
 
     >>> Fixed(5.0)(1), Fixed(5.0)(9)

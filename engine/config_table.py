@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
+
+import msgspec
 
 from .durations import format_duration, parse_duration
 from .errors import BadTime
@@ -19,8 +20,7 @@ from .keys import shown
 Kind = Literal["duration", "size", "count", "port", "choice", "text", "path", "flag", "secret"]
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One row of the table: a name in the environment, the field it fills, and what may stand there."""
 
     env: str

@@ -29,8 +29,7 @@ WhenFull = Literal["refuse", "drop-oldest"]
 """What becomes of a job that a full queue has no room for: it is refused, or the oldest that could run makes room for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """How many jobs may wait in a queue (0: any number), and what becomes of one beyond that."""
 
     most: int = 0
@@ -45,14 +44,13 @@ class Limit:
 NO_LIMIT = Limit()
 
 
-@dataclass(slots=True)
-class QueueSpec:
+class QueueSpec(msgspec.Struct):
     """A queue as declared. Times in seconds where the public face takes seconds; `*_ms` otherwise."""
 
     name: str
     priority: int = 5
     concurrency: int = 5
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = msgspec.field(default_factory=Rules)
     timeout: float = 300.0
     lease_ms: int = 10_000
     stall_limit: int = 3
@@ -65,7 +63,7 @@ class QueueSpec:
     dedup_window_ms: int = DAY_MS
     max_payload: int = 262_144
     limit: Limit = NO_LIMIT
-    handlers: dict[str, HandlerSpec] = field(default_factory=dict)
+    handlers: dict[str, HandlerSpec] = msgspec.field(default_factory=dict)
     follows_settings: tuple[bool, bool] = (False, False)
     """Whether lease and payload limit were left to the settings, which are read later than queues are declared."""
 

@@ -13,9 +13,10 @@ import platform
 import re
 import socket
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from .errors import ConfigError, StoreError, StoreUnreachable
 
@@ -34,8 +35,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 somebody has to reap them, so they are kept here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """A server's own answer about itself. While `loading`, it knows only part of its data and refuses commands."""
 
     pid: int

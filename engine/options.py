@@ -6,8 +6,9 @@ None means "as the handler or its queue declares it"; nothing here knows a queue
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from .durations import LONGEST, SKEW_MS, format_duration
 from .errors import BadInput, BadTime
@@ -23,8 +24,7 @@ LONGEST_WINDOW = 30 * 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueOptions:
+class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller may say about a job beside its payload.
 
     Raises (when made):

@@ -8,7 +8,6 @@ job did nothing wrong. Nothing here awaits or reads a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -100,29 +99,25 @@ class Returned(msgspec.Struct, frozen=True):
     value: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """The handler raised; outcomes come this way too."""
 
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """The attempt ran longer than allowed and was cancelled."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Somebody cancelled the job while it ran, and the handler was told."""
 
     reason: str = "asked while active"
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """The worker is stopping and the handler was cancelled."""
 
 
@@ -138,16 +133,14 @@ class Complete(msgspec.Struct, frozen=True):
     value: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class TryAgain:
+class TryAgain(msgspec.Struct, frozen=True):
     """`retrying` for `delay_ms`; the next attempt has the next number."""
 
     delay_ms: int
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """`scheduled` for `delay_ms`, same attempt. `scope` "queue" closes the queue's gate as well."""
 
     delay_ms: int
@@ -155,23 +148,20 @@ class Wait:
     scope: str = "job"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Back to the front, same attempt. `pause` is the reason to pause the queue first, if any."""
 
     pause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(msgspec.Struct, frozen=True):
     """Dead. `reason`: attempts used up, discarded, timed out, ..."""
 
     error: BaseException
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """Cancelled, counted as such."""
 
     reason: str
@@ -180,13 +170,12 @@ class Cancel:
 Next = Complete | TryAgain | Wait | Release | Bury | Cancel
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What a queue or handler says about failing."""
 
     attempts: int = 3
-    backoff: Backoff = field(default_factory=Exponential)
-    policy: Policy = field(default_factory=dict)
+    backoff: Backoff = msgspec.field(default_factory=Exponential)
+    policy: Policy = msgspec.field(default_factory=dict)
 
 
 def decide(attempt: int, rules: Rules, ending: Ending, random: float) -> Next:

@@ -192,5 +192,5 @@ def _options(options: Mapping[str, Any]) -> EnqueueOptions:
     try:
         return EnqueueOptions(**options)
     except TypeError as error:
-        known = ", ".join(EnqueueOptions.__dataclass_fields__)
-        raise BadInput(f"{str(error).split(') ')[-1]}; enqueue takes {known}") from None
+        known, wrong = ", ".join(EnqueueOptions.__struct_fields__), str(error)
+        raise BadInput(f"{wrong[:1].lower()}{wrong[1:]}; enqueue takes {known}") from None

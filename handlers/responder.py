@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -35,8 +34,7 @@ class Responder(Protocol):
         """The answer to `content` from somebody whose next booking is `booking`; None when it needs none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Business:
+class Business(msgspec.Struct, frozen=True):
     """What a business tells its customers."""
 
     name: str = "Studio Exemplo"

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+import msgspec
 
 from engine import Engine, Queue, StoreError
 
@@ -38,8 +39,7 @@ _TALKS = (
 _NAMES = ("Ana", "Bruno", "Carla", "Diego", "Elisa", "Fábio", "Gabi", "Hugo")
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One thing that happens: a job to enqueue, after `booking` was written into the calendar."""
 
     queue: str

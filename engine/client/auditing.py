@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..store.audit import Kind, Row, Verdict
 from ..store.rows import QueueCounts
@@ -56,13 +57,12 @@ _WORDS = {
 }
 
 
-@dataclass(slots=True)
-class Audited:
+class Audited(msgspec.Struct):
     """What an audit of one queue looked at and found."""
 
     is_all: bool = True
-    wrong: dict[Kind, set[str]] = field(default_factory=dict)
-    mended: dict[Kind, set[str]] = field(default_factory=dict)
+    wrong: dict[Kind, set[str]] = msgspec.field(default_factory=dict)
+    mended: dict[Kind, set[str]] = msgspec.field(default_factory=dict)
 
 
 class Auditing(Looking):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..declared import QueueSpec
 from ..durations import format_duration
@@ -30,8 +31,7 @@ SAMPLE = 50
 """Waiting jobs whose names are looked up among the workers'."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
+class Depth(msgspec.Struct, frozen=True, kw_only=True):
     """How far a check-up goes."""
 
     full: bool = False

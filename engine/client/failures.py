@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from ..masking import mask_text
@@ -17,8 +15,7 @@ MOST_GROUPS = 500
 """Beyond these, causes are counted together as `other`: a failure with a random message must not fill the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """Which dead jobs are meant; all that is given must fit."""
 
     queue: str | None = None
@@ -76,25 +73,23 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(msgspec.Struct):
     first: JobRow
-    names: set[str] = field(default_factory=set)
-    organizations: set[str] = field(default_factory=set)
-    samples: list[str] = field(default_factory=list)
+    names: set[str] = msgspec.field(default_factory=set)
+    organizations: set[str] = msgspec.field(default_factory=set)
+    samples: list[str] = msgspec.field(default_factory=list)
     count: int = 0
     first_ms: int = 0
     last_ms: int = 0
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Adds dead jobs up, newest first."""
 
     looked_at: int = 0
     matched: int = 0
     is_cut: bool = False
-    _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
+    _groups: dict[tuple[str, str], _Group] = msgspec.field(default_factory=dict)
 
     def add(self, row: JobRow, *, fits: bool) -> None:
         """Count one dead job; it joins its group when it fits."""

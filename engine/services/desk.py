@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 FAIR_SHARE = 10
 """Every so many grants, one goes to whoever waited longest."""
 
 
-@dataclass(slots=True)
-class _Seat:
+class _Seat(msgspec.Struct):
     name: str
     priority: int
     places: int

@@ -12,8 +12,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..clock import Clock
 from ..errors import StoreError
@@ -36,16 +37,14 @@ LOCKED = "a call that held the interpreter lock, so it can't be named; look for 
 _ENGINE = str(Path(__file__).resolve().parent.parent)
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
+class Renewed(msgspec.Struct, frozen=True):
     """What one pass did."""
 
     renewed: int = 0
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
+class Reports(msgspec.Struct, frozen=True):
     """Whom the keeper tells. `lost` and `asked` are called on the main loop, `blocked` in the keeper's thread, at once."""
 
     lost: Callable[[str, set[str]], None]

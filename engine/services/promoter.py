@@ -6,7 +6,7 @@ starts on time without anybody polling; several may run at once, since a bite is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..clock import Clock
 from ..events import Events, JobsPromoted
@@ -23,8 +23,7 @@ MARGIN = 0.001
 """Seconds past the due time: the server's clock must have reached it, or the look is for nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(msgspec.Struct, frozen=True):
     """What one pass moved."""
 
     moved: int = 0

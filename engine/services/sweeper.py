@@ -6,7 +6,7 @@ dropped once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..clock import Clock
 from ..declared import QueueSpec
@@ -23,8 +23,7 @@ GONE_MS = 600_000
 their entries' sake."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(msgspec.Struct, frozen=True):
     """What one pass dropped."""
 
     finished: int = 0

@@ -6,9 +6,10 @@ Each is idempotent, so `Link.patient` may repeat it; a repeated act may answer "
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+import msgspec
 
 from ..keys import registry
 from .base import Verbs, text
@@ -31,8 +32,7 @@ class Removal(StrEnum):
     """No such job outside the finished ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bite:
+class Bite(msgspec.Struct, frozen=True):
     """One bounded step of a sweep: so many jobs went, and whether to call again (from `cursor`)."""
 
     dropped: int
@@ -40,8 +40,7 @@ class Bite:
     cursor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True):
     """What sweep_rest dropped. `cursor` goes into the next call; '0' means once round."""
 
     notes: int
@@ -50,8 +49,7 @@ class Rest:
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Obliterated:
+class Obliterated(msgspec.Struct, frozen=True):
     """One bite of obliterate. `active` over 0: refused because so many jobs run; nothing was changed."""
 
     is_done: bool

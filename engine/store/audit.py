@@ -7,8 +7,9 @@ examination can change anything, and only when it is asked to mend.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+import msgspec
 
 from ..keys import GROUP, prefix
 from .acts import NOTES_MS
@@ -50,8 +51,7 @@ class Verdict(IntEnum):
     MENDED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One row to examine: a job id, an entry, a key, a field, as its kind has it."""
 
     kind: Kind

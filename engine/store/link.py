@@ -11,8 +11,9 @@ import asyncio
 import copy
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from ..clock import Clock
 from ..config import redact_url
@@ -30,8 +31,7 @@ T = TypeVar("T")
 CLOSED = "the engine is closed: use it inside `async with engine`"
 
 
-@dataclass(slots=True)
-class _Tries:
+class _Tries(msgspec.Struct):
     count: int = 0
     last: StoreError | None = None
     unanswered: bool = False

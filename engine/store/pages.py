@@ -7,11 +7,11 @@ stays in its state is seen exactly once.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ..errors import BadInput
 from ..job import AttemptRecord, State

@@ -6,7 +6,6 @@ Instants are the server's epoch milliseconds. Payloads stay packed and unmasked 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
@@ -15,8 +14,7 @@ from ..errors import BadPayload
 from ..job import AttemptRecord, Body, Envelope, State, unpack, unpack_body
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """A paused queue. `until_ms` 0: until somebody resumes it."""
 
     until_ms: int
@@ -24,8 +22,7 @@ class Pause:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueCounts:
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs of a queue are where, at one instant; flows count from the queue's beginning."""
 
     queue: str
@@ -101,8 +98,7 @@ class Death(msgspec.Struct, frozen=True):
     died_at_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """One job as a list shows it. What does not apply to its state is 0, '' or None."""
 
     queue: str
@@ -132,8 +128,7 @@ class JobRow:
     """Where it is among the dead or the ended; rises with time"""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Some rows. `cursor` '' is the end; a page may be empty and still have one, when it looked at much that did not fit."""
 
     rows: list[JobRow]
@@ -152,8 +147,7 @@ class Place(StrEnum):
     UNKNOWN = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one job that has not ended well. `row` None: no such job outside the finished ones."""
 
     place: Place
@@ -196,8 +190,7 @@ class WorkerRow(Heartbeat, frozen=True, kw_only=True):
     is_alive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerRow:
+class ConsumerRow(msgspec.Struct, frozen=True):
     """A worker's name in the group of one ready stream, as the server knows it; it outlives a killed worker."""
 
     tag: str
@@ -207,8 +200,7 @@ class ConsumerRow:
     """Since it last asked for anything"""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueEvent:
+class QueueEvent(msgspec.Struct, frozen=True):
     """Something happened in a queue: died, retried, stalled, cancelled, removed, dropped, requeued, paused, resumed or
     completed."""
 
@@ -219,8 +211,7 @@ class QueueEvent:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(msgspec.Struct, frozen=True):
     """What happened since a cursor; go on from `cursor`."""
 
     events: list[QueueEvent]
@@ -265,7 +256,9 @@ def dead_row(queue: str, entry: str, fields: Mapping[str, bytes]) -> JobRow:
     print_ = fields.get("f", b"").decode(errors="replace")
     death = msgspec.structs.replace(death, reason=death.reason or reason, fingerprint=death.fingerprint or print_)
     job_id = fields.get("id", b"").decode(errors="replace") or row.id
-    return replace(row, id=job_id, entry=entry, ended_ms=death.died_at_ms or died_ms, reason=death.reason, death=death)
+    return msgspec.structs.replace(
+        row, id=job_id, entry=entry, ended_ms=death.died_at_ms or died_ms, reason=death.reason, death=death
+    )
 
 
 def worker_row(queue: str, worker: str, value: bytes, now_ms: int) -> WorkerRow:

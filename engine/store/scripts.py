@@ -8,15 +8,15 @@ its usual call before a second such line.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import msgspec
 
 LUA = Path(__file__).parent / "lua"
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """One script as the server gets it."""
 
     name: str

@@ -6,8 +6,9 @@ Managed services forbid some of these questions; what isn't answered is None, ne
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from ..errors import StoreRefused
 from .base import Verbs, text
@@ -30,8 +31,7 @@ PINGS = 5
 """The median of so many: one alone may have met a scheduler's pause."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """A replica as its primary sees it."""
 
     where: str
@@ -42,8 +42,7 @@ class Replica:
     behind_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
+class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The server as it describes itself."""
 
     flavour: Literal["redis", "valkey"]

@@ -8,9 +8,9 @@ and "too many connections"; taking them for network faults hides a wrong passwor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import redis.exceptions as rx
 
 from ..errors import (
@@ -23,8 +23,7 @@ from ..errors import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     """What a refusal means to whoever asked. As it stands here: a lasting fault, shown in the server's words."""
 
     error: type[StoreRefused] = StoreRefused

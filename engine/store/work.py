@@ -54,8 +54,7 @@ class Reclaimed:
     """Until the next lease that was looked at runs out, unless it is renewed; -1 when none was looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(msgspec.Struct, frozen=True):
     """What one promotion did."""
 
     moved: int

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.client import Client, Depth, Finding
 from engine.client.checkup_server import server_findings
@@ -312,7 +311,7 @@ async def test_what_the_server_gives_away_is_found(store: RedisStore, changed: d
         info, is_aof_on=True, appendfsync="always", policy="noeviction", ping_ms=0.1, clock_ahead_ms=0, maxmemory=10**12
     )
     assert {finding.level for finding in server_findings(healthy)} == {"ok"}
-    findings = server_findings(replace(healthy, **changed))  # type: ignore[arg-type]  # fields by name, for the table above
+    findings = server_findings(replace(healthy, **changed))
     (finding,) = [one for one in findings if said in one.what]
     assert finding.level == level
     assert bool(finding.mend) == (level != "ok")
