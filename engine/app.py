@@ -12,10 +12,9 @@ import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .backoff import Backoff
-from .client import Client
 from .clock import Clock
 from .config import Settings, load
 from .connection import Connection
@@ -29,6 +28,9 @@ from .outcome import Policy, Rules
 from .producer import Producer
 from .queue import Queue
 from .results import Results
+
+if TYPE_CHECKING:
+    from .client import Client
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 L = TypeVar("L", bound=Callable[[], AbstractAsyncContextManager[Any]] | Callable[[], AsyncIterator[Any]])
@@ -189,7 +191,6 @@ class Engine:
             self._enqueuing = Enqueuing(
                 self._producer, self._results, self.queues, clock=self.clock, events=self.events, max_payload=settings.max_payload
             )
-            self._client = Client(store, self.queues, producer=self._enqueuing)
         except BaseException:
             await self._leave()
             raise
@@ -222,7 +223,9 @@ class Engine:
     def client(self) -> Client:
         """Look up, repair and enqueue by name; EngineClosed outside `async with engine`."""
         if self._client is None:
-            raise EngineClosed("the engine is not open: use it inside `async with engine`")
+            from .client import Client  # here: a worker has no use for it, and a twentieth of its start would be loading it
+
+            self._client = Client(self.connection.store, self.queues, producer=self.enqueuing)
         return self._client
 
     @property

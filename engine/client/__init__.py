@@ -1,26 +1,23 @@
 """Client: what applications, the command line and web/ use on top of the store. Look up, act, repair, enqueue by name.
 
-`looking.py` reads, `acting.py` acts on one job or queue, `bulk.py` on many, `checkup.py` finds what is wrong; `shapes.py` is
-what they answer with.
+`looking.py` reads, `acting.py` acts on one job or queue, `bulk.py` on many, `checkup.py` finds what is wrong; `client.py` is all
+of it, `shapes.py` what they answer with. Modules load when a name is first used: a worker needs next to nothing of this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ..clock import Clock
-from ..declared import QueueSpec
-from ..errors import EngineClosed
-from ..options import EnqueueOptions
-from ..store.redis_store import RedisStore
-from .acting import ActView, PauseView
-from .bulk import Bulk, BulkView, Progress
-from .checkup import Checkup, Depth
-from .failures import FailureGroup, Failures, Filter
-from .finding import Finding
-from .looking import AuditView, EventView, JobPage
-from .shapes import ErrorView, JobLine, JobView, QueueView, ServerView, StatsView, WorkerView
+if TYPE_CHECKING:
+    from .acting import ActView, PauseView
+    from .bulk import BulkView, Progress
+    from .checkup import Depth
+    from .client import Client, Handle, Producer
+    from .failures import FailureGroup, Filter
+    from .finding import Finding
+    from .looking import AuditView, EventView, JobPage
+    from .shapes import ErrorView, JobLine, JobView, QueueView, ServerView, StatsView, WorkerView
 
 __all__ = [
     "ActView",
@@ -47,64 +44,21 @@ __all__ = [
     "WorkerView",
 ]
 
-
-class Handle(Protocol):
-    """What an enqueue answers with."""
-
-    @property
-    def id(self) -> str:
-        """The job's full id; of a duplicate, the first job's."""
-
-    @property
-    def duplicate(self) -> bool:
-        """True when a job with the same dedup key was there already."""
+_HOMES = {
+    "acting": "ActView PauseView",
+    "bulk": "BulkView Progress",
+    "checkup": "Depth",
+    "client": "Client Handle Producer",
+    "failures": "FailureGroup Filter",
+    "finding": "Finding",
+    "looking": "AuditView EventView JobPage",
+}
 
 
-class Producer(Protocol):
-    """Who enqueues for the client: the engine, which knows how its queues are declared."""
-
-    async def enqueue(self, queue: str, name: str, payload: object, options: EnqueueOptions) -> Handle:
-        """Add one job. Errors as `Engine.enqueue`."""
-
-    async def enqueue_many(self, queue: str, name: str, payloads: Sequence[object], options: EnqueueOptions) -> Sequence[Handle]:
-        """Add many jobs with equal options; one handle each, in order."""
-
-
-class Client(Bulk, Checkup):
-    """One a process is enough; it holds no connection of its own."""
-
-    def __init__(
-        self,
-        store: RedisStore,
-        queues: Mapping[str, QueueSpec] | None = None,
-        *,
-        clock: Clock | None = None,
-        producer: Producer | None = None,
-        patience: float = 3.0,
-    ) -> None:
-        super().__init__(store, queues, clock=clock, patience=patience)
-        self._producer = producer
-
-    def __repr__(self) -> str:
-        return f"<Client {self.store.link.where} {len(self.queues)} queues declared>"
-
-    async def enqueue(self, queue: str, name: str, payload: object, options: EnqueueOptions | None = None) -> Handle:
-        """Add a job by the name of its handler.
-
-        Raises:
-            EngineClosed: this client was made without a producer, or its engine is closed.
-            BadInput: payload, name or options can't be accepted; nothing was written.
-            EnqueueUnknown: no answer in time; `await error.repeat()` asks again.
-        """
-        return await self._producing().enqueue(queue, name, payload, options or EnqueueOptions())
-
-    async def enqueue_many(
-        self, queue: str, name: str, payloads: Sequence[object], options: EnqueueOptions | None = None
-    ) -> Sequence[Handle]:
-        """Add many jobs with equal options, in order. Errors as `enqueue`."""
-        return await self._producing().enqueue_many(queue, name, payloads, options or EnqueueOptions())
-
-    def _producing(self) -> Producer:
-        if self._producer is None:
-            raise EngineClosed("this client can only look and act, it has no producer: enqueue through the engine's own client")
-        return self._producer
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names.split()), "shapes")
+    value: object = getattr(import_module("." + home, __name__), name)
+    globals()[name] = value
+    return value
