@@ -21,7 +21,6 @@ from tests.support.factory import (
     read,
     reclaim,
     states,
-    tell_lease,
     usurp,
 )
 
@@ -46,60 +45,6 @@ async def test_a_young_lease_is_left_alone(store: RedisStore, queue: str) -> Non
     (claim,) = await hand.claim()
     await hand.lapse(claim, ms=LEASE_MS - 5000)
     assert (await reclaim(store, queue)).moved == 0
-
-
-async def test_a_worker_with_a_shorter_lease_leaves_a_longer_one_alone_until_it_has_run_out(
-    store: RedisStore, queue: str
-) -> None:
-    await enqueue(store, queue)
-    hand = Hand(store, queue, "long")
-    await tell_lease(store, queue, "long", 60_000)
-    (claim,) = await hand.claim()
-    await hand.lapse(claim, ms=LEASE_MS + 5000)
-    done = await reclaim(store, queue)
-    assert done.moved == 0
-    assert 40_000 < done.soonest_ms <= 45_000
-    assert await hand.complete(claim) == []
-    await enqueue(store, queue)
-    (claim,) = await hand.claim()
-    await hand.lapse(claim, ms=60_001)
-    assert (await reclaim(store, queue)).moved == 1
-
-
-async def test_a_longer_lease_holds_up_nobody_elses_jobs(store: RedisStore, queue: str) -> None:
-    await enqueue(store, queue, 90)
-    long, short = Hand(store, queue, "long"), Hand(store, queue, "short")
-    await tell_lease(store, queue, "long", 60_000)
-    await tell_lease(store, queue, "short", LEASE_MS)
-    for hand in (long, short, long):
-        await hand.lapse(*await hand.claim(30), ms=LEASE_MS + 5000)
-    moved, cursors = 0, dict[str, str]()
-    for _ in range(20):
-        done = await store.reclaim(queue, "r", LEASE_MS, 3, cursors, limit=4, grace=False)
-        moved, cursors = moved + done.moved, done.cursors
-        assert done.moved <= 4
-    assert moved == 30
-    assert [one.pending for one in await store.consumers(queue) if one.worker == "long"] == [60]
-
-
-@pytest.mark.parametrize("told", [None, "soon", 1])
-async def test_a_worker_that_told_no_lease_or_a_shorter_one_has_the_callers(store: RedisStore, queue: str, told: object) -> None:
-    await enqueue(store, queue, 2)
-    hand = Hand(store, queue)
-    await tell_lease(store, queue, "w1", told)
-    young, old = await hand.claim(2)
-    await hand.lapse(young, ms=LEASE_MS - 5000)
-    await hand.lapse(old, ms=LEASE_MS + 5)
-    assert (await reclaim(store, queue)).moved == 1
-
-
-@pytest.mark.parametrize("beat", [b"\xc1 of another version", b"\x93", b"x"])
-async def test_a_heartbeat_that_nobody_can_read_stops_no_reclaim(store: RedisStore, queue: str, beat: bytes) -> None:
-    await enqueue(store, queue)
-    hand = Hand(store, queue)
-    await store.heartbeat(queue, "w1", beat)
-    await hand.lapse(*await hand.claim())
-    assert (await reclaim(store, queue)).moved == 1
 
 
 async def test_many_reclaimers_at_once_take_each_entry_once(store: RedisStore, queue: str) -> None:

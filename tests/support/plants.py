@@ -72,8 +72,8 @@ PLANTS = [
         (
             Edit(
                 "reclaim.lua",
-                "local from, owner, young = cursors[tag] or '0-0', {}, {}",
-                "local from, owner, young = '0-0', {}, {}",
+                "local from, seen, young = cursors[tag] or '0-0', {}, {}",
+                "local from, seen, young = '0-0', {}, {}",
             ),
         ),
     ),

@@ -8,6 +8,8 @@
 --          is left out when its stream has nothing pending
 -- Leases   an entry is taken when the longer of two leases ran out: the caller's, and its own worker's, which that one's heartbeat told
 --          (a worker that told none: the caller's). Rows of workers are read only for entries older than the caller's lease
+-- Ages     those that XPENDING tells decide, and no later ones: on Redis 7.0 the clock moves within a script. What XAUTOCLAIM takes and
+--          was no lease old then is given back at once, as old as it was: its worker may have a longer lease, of which nobody has read
 -- Grace    nobody called for half of that lease (outage, clock jumped): the entry is not taken for a lease and a half, so that a worker
 --          which was cut off too can renew first. Kept on the server, because only its clock is everybody's; and as silences, not as
 --          graces: each who comes writes how long nobody came, and what it means for which lease is for whoever looks at an entry
@@ -105,11 +107,11 @@ end
 for _, tag in ipairs(pending) do
   local stream = P .. 'ready:' .. tag
   -- XAUTOCLAIM looks at ten times COUNT entries from its cursor and changes their owner: read the owners first
-  local from, owner, young = cursors[tag] or '0-0', {}, {}
+  local from, seen, young = cursors[tag] or '0-0', {}, {}
   local lapsed, spared = {}, false -- spared: somebody's lease is longer than the caller's, and holds or is in grace
   local rows = call('XPENDING', stream, 'w', from, '+', count * 10)
   for _, r in ipairs(rows) do
-    owner[r[1]] = r[2]
+    seen[r[1]] = r
     if r[3] < lease then
       if r[3] > oldest then oldest = r[3] end
     else
@@ -117,6 +119,7 @@ for _, tag in ipairs(pending) do
       local left = math.max(its - r[3], graced(its))
       if left <= 0 then
         lapsed[#lapsed + 1] = r[1]
+        r.lapsed = true
       else
         spared = true
         if soonest < 0 or left < soonest then soonest = left end
@@ -127,10 +130,6 @@ for _, tag in ipairs(pending) do
       claim[#claim + 1], young[r[2]], dated = r[1], claim, dated + 1
     end
   end
-  for _, claim in pairs(young) do
-    claim[#claim + 1] = 'JUSTID'
-    call(unpack(claim))
-  end
   local r
   if not spared then
     r = call('XAUTOCLAIM', stream, 'w', me, ARGV[4], from, 'COUNT', count)
@@ -139,12 +138,19 @@ for _, tag in ipairs(pending) do
     if #lapsed > count then r[1] = lapsed[count + 1] end
     if #lapsed > 0 then r[2] = call('XCLAIM', stream, 'w', me, '0', unpack(lapsed, 1, math.min(#lapsed, count))) end
   end
+  for _, claim in pairs(young) do -- after XAUTOCLAIM: it drops entries that are gone, and XAUTOCLAIM would look beyond `rows`
+    claim[#claim + 1] = 'JUSTID'
+    call(unpack(claim))
+  end
   next_cursors[#next_cursors + 1] = tag
   next_cursors[#next_cursors + 1] = r[1]
   for _, x in ipairs(r[2]) do
-    if x[2] and call('XACK', stream, 'w', x[1]) == 1 then
-      call('XDEL', stream, x[1])
-      stalled(x[1], x[2][2] or '', owner[x[1]] or '?')
+    local id, was = x[1], seen[x[1]]
+    if not was.lapsed then
+      call('XCLAIM', stream, 'w', was[2], '0', id, 'IDLE', was[3], 'RETRYCOUNT', was[4], 'JUSTID')
+    elseif x[2] and call('XACK', stream, 'w', id) == 1 then
+      call('XDEL', stream, id)
+      stalled(id, x[2][2] or '', was[2])
     end
   end
 end
