@@ -68,6 +68,11 @@ def ended_rows(queue: str, entry: str, fields: dict[str, bytes]) -> list[JobRow]
     ]  # fmt: skip
 
 
+def _of(queue: str, found: list[tuple[str, dict[str, bytes]]], job_id: str) -> JobRow | None:
+    """That job's end, if it is in one of these entries of `done`."""
+    return next((row for entry, fields in found for row in ended_rows(queue, entry, fields) if row.id == job_id), None)
+
+
 def _due_ms(score: float) -> int:
     """A due time; one that somebody set to infinity is 0."""
     return int(score) if isfinite(score) else 0
@@ -214,9 +219,7 @@ class PageVerbs(Verbs):
     async def _ended(self, queue: str, state: State, cursor: str, limit: int) -> Page:
         """Newest first. The cursor is `entry:how many of it were shown`; one call looks at RECORDS_A_CALL records at most."""
         at, _, shown = cursor.partition(":")
-        found = entries(
-            await self.link.call("XREVRANGE", prefix(queue) + "done", at or "+", "-", "COUNT", RECORDS_A_CALL, queue=queue)
-        )
+        found = await self._ends(queue, "XREVRANGE", at or "+", "-")
         rows: list[JobRow] = []
         for entry, fields in found:
             of_it = [one for one in reversed(ended_rows(queue, entry, fields)) if one.state is state]
@@ -230,23 +233,31 @@ class PageVerbs(Verbs):
         return Page(rows, f"{found[-1][0]}:{LARGEST_PAGE * LARGEST_PAGE}")  # all of it was shown
 
     async def find_ended(self, queue: str, job_id: str, *, most_records: int = 20_000) -> JobRow | None:
-        """The record of a completed or cancelled job, looked for from the moment it was enqueued; None when it is not kept
-        or not among the next `most_records` records (each one call of a busy worker, or one cancelled job)."""
-        start = str(entry_ms(job_id))
-        looked = 0
-        while looked < most_records:
-            found = entries(
-                await self.link.call("XRANGE", prefix(queue) + "done", start, "+", "COUNT", RECORDS_A_CALL, queue=queue)
-            )
-            for entry, fields in found:
-                for one in ended_rows(queue, entry, fields):
-                    if one.id == job_id:
-                        return one
+        """The record of a completed or cancelled job; None when it is not kept, or not among the `most_records` that follow its
+        id and as many from the newest back (each one call of a busy worker, or one cancelled job).
+
+        Usually it follows the id. Where the server's clock was set back ids go on from where they were, and it stands before.
+        """
+        before_ms = max(entry_ms(job_id) - 1, 0)
+        start, end = str(entry_ms(job_id)), "+"
+        for _ in range(0, most_records, RECORDS_A_CALL):
+            if start:  # something behind the id was not looked at, and `end` is there too
+                found = await self._ends(queue, "XRANGE", start, "+")
+                if (row := _of(queue, found, job_id)) is not None:
+                    return row
+                start = f"({found[-1][0]}" if len(found) == RECORDS_A_CALL else ""
+                end = end if start else str(before_ms)
+            found = await self._ends(queue, "XREVRANGE", end, "-")
+            if (row := _of(queue, found, job_id)) is not None:
+                return row
             if len(found) < RECORDS_A_CALL:
                 return None
-            looked += len(found)
-            start = f"({found[-1][0]}"
+            end = f"({found[-1][0]}"
+            start = "" if entry_ms(found[-1][0]) <= before_ms else start
         return None
+
+    async def _ends(self, queue: str, command: str, first: str, last: str) -> list[tuple[str, dict[str, bytes]]]:
+        return entries(await self.link.call(command, prefix(queue) + "done", first, last, "COUNT", RECORDS_A_CALL, queue=queue))
 
     async def count_older(self, queue: str, state: State, before_ms: int, cursor: str) -> tuple[int, str]:
         """How many dead, completed or cancelled jobs ended before `before_ms`, a bite at a time: (jobs, next cursor or '')."""

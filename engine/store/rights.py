@@ -23,10 +23,10 @@ _GREETING = ("PING", "HELLO", "AUTH", "SELECT", "CLIENT SETNAME", "EVALSHA", "SC
 """What every connection says, and what is asked before the first job: version and durability class."""
 _WITHOUT = ("CONFIG GET",)
 """Asked, and gone without where it is refused: the durability class is then what INFO tells."""
-_RESULTS = ("XREAD", "HGET", "ZMSCORE", "XRANGE", "HSETNX")
+_RESULTS = ("XREAD", "HGET", "ZMSCORE", "XRANGE", "XREVRANGE", "HSETNX")
 """To wait for a job's end and to make a queue known."""
 _LOOKS = (
-    *("EXISTS", "HDEL", "HGETALL", "HKEYS", "HMGET", "HSCAN", "XINFO", "XLEN", "XPENDING", "XREVRANGE"),
+    *("EXISTS", "HDEL", "HGETALL", "HKEYS", "HMGET", "HSCAN", "XINFO", "XLEN", "XPENDING"),
     *("ZCOUNT", "ZRANGE", "ZRANK", "ZSCAN"),
 )
 """What pages and counts ask for without a script."""
@@ -41,7 +41,7 @@ def commands(role: Role) -> frozenset[str]:
     direct: tuple[str, ...] = (*_GREETING, *_RESULTS)
     if role == "worker":
         scripts = tuple(name for name in names() if name not in _NOT_FOR_WORKERS)
-        direct += ("XREVRANGE", "HMGET", "XLEN")
+        direct += ("HMGET", "XLEN")
     if role == "web":
         scripts = tuple(name for name in names() if name not in _NOT_FOR_WEB)
         direct += _LOOKS

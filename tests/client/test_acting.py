@@ -9,7 +9,7 @@ from engine.client.acting import clean_reason
 from engine.errors import BadInput, JobNotFound, StoreUnanswered, UnknownQueue, WrongState
 from engine.job import State
 from engine.store.redis_store import RedisStore
-from tests.store.seed import Hand, dead, enqueue, foreign
+from tests.store.seed import Hand, dead, enqueue, foreign, ids_ahead
 
 HOUR = 3_600_000
 
@@ -40,11 +40,14 @@ async def test_an_act_whose_reply_was_lost_is_reported_as_done(
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("is_set_back", [False, True], ids=["", "the clock was set back"])
 @pytest.mark.parametrize("act", ["cancel", "delete"])
 async def test_an_act_that_never_arrived_is_not_reported_as_done_when_the_job_has_ended_meanwhile(
-    client: Client, store: RedisStore, queue: str, act: str, monkeypatch: pytest.MonkeyPatch
+    client: Client, store: RedisStore, queue: str, act: str, is_set_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first sending is lost on its way up, and nobody can know; the second finds no such job: it is completed, not cancelled."""
+    if is_set_back:
+        await ids_ahead(store, queue)
     (job_id,) = await enqueue(store, queue)
     real, hand = getattr(store, act), Hand(store, queue)
     calls: list[object] = []

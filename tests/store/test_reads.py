@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -11,12 +9,11 @@ from msgspec.structs import replace
 from engine import BadInput
 from engine.job import State
 from engine.keys import prefix
-from engine.store.rows import JobRow, Place
+from engine.store import pages
+from engine.store.redis_store import RedisStore
+from engine.store.rows import JobRow, Place, entry_ms
 
-from .seed import Hand, dead, enqueue, foreign
-
-if TYPE_CHECKING:
-    from engine.store.redis_store import RedisStore
+from .seed import Hand, dead, enqueue, foreign, ids_ahead
 
 HOUR = 3_600_000
 
@@ -204,6 +201,44 @@ async def test_an_ended_job_is_found_by_its_id(store: RedisStore, queue: str) ->
     states = [row.state if (row := await store.find_ended(queue, job_id)) else None for job_id in ids]
     assert states == [State.COMPLETED, State.COMPLETED, State.CANCELLED]
     assert await store.find_ended(queue, "1-1") is None
+
+
+@pytest.mark.parametrize("meanwhile", [0, 3, 8])
+async def test_an_end_is_found_though_the_servers_clock_was_set_back_and_the_id_is_of_a_later_moment(
+    store: RedisStore, queue: str, meanwhile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`meanwhile` jobs end before the clock is where it was, and as many after."""
+    monkeypatch.setattr(pages, "RECORDS_A_CALL", 2)
+    hand = Hand(store, queue)
+    await ids_ahead(store, queue, HOUR)
+    ids = await enqueue(store, queue, 2 * meanwhile + 3)
+    assert entry_ms(ids[0]) > await store.now_ms() + HOUR // 2
+    for claim in await hand.step(want=meanwhile + 2):
+        await hand.complete(claim)
+    await store.cancel(queue, ids[-1], "no longer needed")
+    await catch_up(store, queue, entry_ms(ids[0]))
+    for claim in await hand.step(want=meanwhile + 1):
+        await hand.complete(claim)
+    states = [row.state if (row := await store.find_ended(queue, job_id)) else None for job_id in ids]
+    assert states == [State.COMPLETED] * (2 * meanwhile + 2) + [State.CANCELLED]
+    assert await store.find_ended(queue, f"{entry_ms(ids[0])}-1") is None
+
+
+async def catch_up(store: RedisStore, queue: str, at_ms: int) -> None:
+    """From now on ends are recorded as if the clock had got there."""
+    await store.link.call("XSETID", f"{prefix(queue)}done", f"{at_ms}-0")
+
+
+async def test_the_newest_ends_are_found_however_many_follow_the_id(
+    store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "RECORDS_A_CALL", 2)
+    hand = Hand(store, queue)
+    ids = await enqueue(store, queue, 9)
+    for claim in await hand.step(want=9):
+        await hand.complete(claim)
+    found = [await store.find_ended(queue, job_id, most_records=2) is not None for job_id in ids]
+    assert found == [True] * 2 + [False] * 5 + [True] * 2
 
 
 async def test_inspect_says_where_a_job_is_and_what_it_waits_for(store: RedisStore, queue: str) -> None:

@@ -47,6 +47,7 @@ async def test_a_producer_enqueues_every_kind_of_job_and_waits_for_its_end(as_ro
     answers = await producer.enqueue(queue, "p", 1, [Entry(body()), Entry(body(), delay_ms=HOUR)], Limit(6))
     assert [bool(one.id) for one in answers] == [True, False]
     assert (await producer.await_end(queue, job_id))[0] == "waiting"
+    assert await producer.find_ended(queue, "1-1") is None
     assert (await producer.server_info()).durability == "process"
     await store.link.call("HDEL", "engine:queues", queue)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import WrongState
 from tests.support.laws import assert_conserved
 from tests.support.running import until
 from tests.support.skew import Skew
-from tests.support.worker_main import Config
+from tests.support.worker_main import Config, Script
 
 from .checks import assert_each_ended_once
 from .crew import Crew, numbered
@@ -88,6 +89,26 @@ async def test_a_job_lost_while_the_servers_clock_was_ahead_does_not_wait_for_th
     await crew.started(times=2, timeout=SOON)
     await crew.all_ended()
     await assert_each_ended_once(crew, [job])
+
+
+@pytest.mark.parametrize("back_s", [2.0, 3600.0])
+async def test_who_waits_for_a_job_hears_of_its_end_though_the_servers_clock_is_set_back(
+    jumpy: Crew, skew: Skew, back_s: float
+) -> None:
+    """Ids go on from where they were; ends are recorded at the time that it is then, before the jobs' ids."""
+    crew = jumpy
+    await crew.start()
+    gate = crew.gate()
+    handles = await crew.add(*[Script(n=n, plan=("gate",), gate=gate) for n in range(3)])
+    skew.set(-back_s / 3600)
+    handles += await crew.add(*[Script(n=n, plan=("gate",), gate=gate) for n in range(3, 6)])
+    crew.open(gate)
+    await crew.all_ended()  # by the time that anybody asks
+    for handle in handles:
+        await handle.result(timeout=5.0)
+        with pytest.raises(WrongState, match="is completed"):
+            await crew.app.client.cancel(handle.id)
+    await assert_each_ended_once(crew, [handle.id for handle in handles])
 
 
 async def test_workers_whose_clocks_are_a_day_off_start_nothing_early_and_take_nothing_from_one_another(crew: Crew) -> None:
