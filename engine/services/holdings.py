@@ -86,7 +86,7 @@ class Holdings:
         return True
 
     def ended(self) -> None:
-        """Entries were settled: when a suspect waits for the process to be empty, and it is, everybody looks."""
+        """Entries were settled or lost: when a suspect waits for the process to be empty, and it is, everybody looks."""
         if self.solo is not None and self.total == 0:
             for wake in self._watchers:
                 wake()

@@ -294,11 +294,13 @@ class Pool:
         while True:
             while (claim := self._ready.take()) is not None:
                 if claim.told == "lost":
+                    self._sleep.wake()  # its place is free, and no settle says so
                     continue
                 self._running += 1
                 self._turns.begin()
                 try:
                     if self._doubt.about(claim) and not await self._may_start(claim):
+                        self._sleep.wake()  # as above
                         continue
                     await self._runner.run(claim, slot, self._outbox.fill, self._promise)
                 except asyncio.CancelledError:
@@ -379,6 +381,8 @@ class Pool:
         self._promised.pop(claim.entry, None)
         if self._desk is not None:
             self._desk.keep(self.spec.name, self._used)
+        self._holdings.ended()
+        self._sleep.wake()
 
     @property
     def _used(self) -> int:

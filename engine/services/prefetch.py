@@ -115,7 +115,8 @@ class Prefetch:
         self._wary_until_mono = self._clock.mono() + WARY
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more, and hand out nothing: a slot whose handler swallows its cancellation would start the next."""
+        self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -34,7 +34,8 @@ class Buffer:
 
     def look(self, *, late: float = 0.0) -> None:
         """The next look, on time or so many seconds late."""
-        self.prefetch.close()
+        if self.prefetch._timer is not None:
+            self.prefetch._timer.cancel()
         self.clock.jump(LOOK + late)
         self.prefetch._look()
 
