@@ -229,7 +229,8 @@ class Bulk(Acting):
         counts = await self.counts(queue)
         why = clean_reason(reason) or "queue emptied by an operator"
         sums = _Sum(on_progress, counts.pending - counts.active, dry_run=False)
-        line = (counts.now_ms + 1, 0)
+        # a job that is enqueued from here on has an id behind the last one; of now an id tells only while no clock was set back
+        line = max((counts.now_ms, 0), id_order(await self._ask(self.store.last_id, queue)))
         # Blocked ones first: deleting the holder of a key would only move the next one up.
         for state in (State.BLOCKED, State.SCHEDULED, State.RETRYING, State.WAITING):
             cursor, more = "", True
@@ -237,7 +238,7 @@ class Bulk(Acting):
                 page = await self._ask(self.store.page, queue, state, cursor=cursor, limit=BITE)
                 for row in page.rows:
                     sums.looked_at += 1
-                    if id_order(row.id) < line:
+                    if id_order(row.id) <= line:
                         await self._delete_one(queue, row.id, why, sums)
                 cursor, more = page.cursor, bool(page.cursor)
                 sums.tell()

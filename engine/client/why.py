@@ -16,12 +16,16 @@ from .views import instant
 
 
 def why(found: Inspection, counts: QueueCounts, workers: Sequence[WorkerRow], lease_ms: int) -> str | None:
-    """What the job waits for, or what is odd about its run; None when it runs as it should, or has ended."""
+    """What the job waits for, or what is odd about its run; None when it runs as it should, or has ended.
+
+    A worker is silent when it has not renewed for its own lease, which it tells, and for `lease_ms`, that of whoever asks.
+    """
     row = found.row
     if row is None or row.state in (State.DEAD, State.COMPLETED, State.CANCELLED):
         return None
     if row.state is State.ACTIVE:
-        return _active(found, row, lease_ms)
+        told = [worker.lease_ms for worker in workers if worker.worker == row.worker]
+        return _active(found, row, max(lease_ms, *told, 0))
     parts = _held_up(counts)
     match row.state:
         case State.BLOCKED:

@@ -80,6 +80,11 @@ class ReadVerbs(PageVerbs, ServerVerbs):
             **{name: _ms(meta[name]) for name in _FLOWS},
         )
 
+    async def last_id(self, queue: str) -> str:
+        """The last id that the queue gave a job or an entry; '0-0' when it never gave one. What comes has a later one."""
+        ms, seq = await self.link.call("HMGET", prefix(queue) + "meta", "ms", "seq", queue=queue)
+        return f"{text(ms or 0)}-{text(seq or 0)}"
+
     async def inspect(self, queue: str, job_id: str) -> Inspection:
         """All that is known of one job outside the finished ones (`find_ended` looks there). Redis: lua/inspect.lua."""
         reply = await self._run("inspect", queue, job_id)

@@ -112,7 +112,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes = b""
     due_ms: int = 0
     tag: str = ""
-    """The ready stream it is in: f released, 1 to 9 priority, s suspects"""
+    """The ready stream it is in: 1 to 9 priority, A to I released, s suspects"""
     worker: str = ""
     idle_ms: int = 0
     """Since its worker last renewed the lease"""
@@ -156,7 +156,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     holder: str = ""
     """Id of the job that has its ordering key"""
     line: int = 0
-    """From 1, its place behind that key; 0 further than 1000"""
+    """From 1, its place behind that key; 0 when it waits behind none, or is missing in its line"""
     front: int = 0
     """Jobs that will be claimed before it, as far as was counted"""
     is_more_in_front: bool = False
@@ -224,7 +224,8 @@ _decode_death = msgspec.msgpack.Decoder(Death).decode
 _decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
 
 ALIVE_MS = 15_000
-"""A worker is taken for alive so long after its last heartbeat; lua/counts.lua and lua/heartbeat.lua say the same."""
+"""A worker is taken for alive so long after its last heartbeat; lua/counts.lua and lua/heartbeat.lua say the same. One that is
+further ahead than that is of before the clock was set back: who lives beats again within 4 s."""
 
 
 def job_row(queue: str, state: State, value: bytes, entry: str) -> JobRow:
@@ -270,7 +271,7 @@ def worker_row(queue: str, worker: str, value: bytes, now_ms: int) -> WorkerRow:
     except (msgspec.DecodeError, UnicodeDecodeError):  # another version's; that it lives is still known
         beat = Heartbeat()
     return WorkerRow(
-        queue=queue, worker=worker, seen_ms=seen_ms, is_alive=now_ms - seen_ms < ALIVE_MS, **msgspec.structs.asdict(beat)
+        queue=queue, worker=worker, seen_ms=seen_ms, is_alive=abs(now_ms - seen_ms) < ALIVE_MS, **msgspec.structs.asdict(beat)
     )
 
 

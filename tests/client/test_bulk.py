@@ -12,7 +12,7 @@ from engine.declared import QueueSpec
 from engine.errors import BadInput, BadTime, Refused, UnknownQueue
 from engine.job import State
 from engine.store.redis_store import RedisStore
-from tests.store.seed import Hand, dead, enqueue, foreign
+from tests.store.seed import Hand, dead, enqueue, foreign, ids_ahead
 
 HOUR = 3_600_000
 
@@ -178,6 +178,24 @@ async def test_empty_deletes_what_has_not_started_and_nothing_else(client: Clien
     assert (done.matched, done.done, done.skipped) == (190, 190, 0)
     counts = await store.counts(queue)
     assert (counts.pending, counts.active, counts.dead, counts.removed) == (1, 1, 1, 190)
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 500, HOUR])
+async def test_empty_takes_what_was_there_when_it_began_also_after_the_servers_clock_was_set_back(
+    client: Client, store: RedisStore, queue: str, ahead_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ids_ahead(store, queue, ahead_ms)
+    await enqueue(store, queue, 3)
+    await enqueue(store, queue, delay_ms=HOUR)
+    real, late = store.delete, []
+
+    async def enqueue_first(*args: str) -> object:
+        late.extend(await enqueue(store, queue))
+        return await real(*args)
+
+    monkeypatch.setattr(store, "delete", enqueue_first)
+    assert (await client.empty(queue)).done == 4
+    assert [row.id for row in (await store.page(queue, State.WAITING)).rows] == late
 
 
 async def test_obliterate_refuses_while_jobs_are_active(client: Client, store: RedisStore, queue: str) -> None:

@@ -168,6 +168,16 @@ async def test_an_active_job_waits_for_nothing_unless_something_is_odd(client: C
     assert "has not renewed its lease for 1m" in sentence
 
 
+async def test_a_worker_is_silent_after_its_own_lease_where_that_is_longer(client: Client, store: RedisStore, queue: str) -> None:
+    await enqueue(store, queue)
+    (claim,) = await Hand(store, queue, "w1").step(want=1)
+    await store.link.call("XCLAIM", f"engine:{{{queue}}}:ready:5", "w", "w1", 0, claim.entry, "IDLE", 60_000, "JUSTID")
+    await store.heartbeat(queue, "w2", msgspec.msgpack.encode({"lease_ms": 600_000}))
+    for lease_ms, is_silent in ((90_000, False), (5_000, True), (0, True)):
+        await store.heartbeat(queue, "w1", msgspec.msgpack.encode({"lease_ms": lease_ms}))
+        assert ("has not renewed" in ((await client.job(f"{queue}/{claim.id}")).why or "")) == is_silent
+
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ class Looking(Base):
         paused = (counts.paused.until_ms, counts.paused.since_ms, counts.paused.reason) if counts.paused else None
         assert paused == (model.paused if model.is_paused else None)
         assert counts.gate_until_ms == (model.gate_ms if model.gate_ms > now_ms else 0)
-        assert counts.workers == sum(1 for seen in model.workers.values() if now_ms - seen < SILENT_MS)
+        assert counts.workers == sum(1 for seen in model.workers.values() if abs(now_ms - seen) < SILENT_MS)
         oldest = min((job.since_ms for job in model.in_state(State.WAITING)), default=0)
         assert counts.oldest_waiting_ms == oldest, f"waits since {counts.oldest_waiting_ms}, not {oldest}"
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from engine import BadInput
+from engine import BadInput, Clock
 from engine.job import State
 from engine.keys import prefix
 from engine.store import pages
@@ -288,6 +288,16 @@ async def test_workers_are_alive_while_their_heartbeat_is_young(store: RedisStor
     young = await store.workers(queue, now_ms)
     assert [(row.worker, row.is_alive, row.pid, row.names) for row in young] == [("w1", True, 7, ("greet",)), ("w2", True, 0, ())]
     assert [row.is_alive for row in await store.workers(queue, now_ms + 16_000)] == [False, False]
+
+
+async def test_a_worker_that_died_while_the_servers_clock_was_ahead_is_not_alive_until_that_hour(
+    store: RedisStore, queue: str
+) -> None:
+    now_ms = await store.now_ms()
+    await RedisStore(store.link, Clock(), test_now_ms=lambda: now_ms + HOUR).heartbeat(queue, "w1", b"\x80")
+    await store.heartbeat(queue, "w2", b"\x80")
+    assert [(row.worker, row.is_alive) for row in await store.workers(queue, now_ms)] == [("w1", False), ("w2", True)]
+    assert (await store.counts(queue)).workers == 1
 
 
 async def test_events_tell_completions_and_acts_once_and_in_order(store: RedisStore, queue: str) -> None:

@@ -30,7 +30,8 @@ for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
 end
 local workers = 0
 for _, row in ipairs(call('HVALS', P .. 'workers')) do
-  if T - (tonumber(string.match(row, '^(%d+);')) or 0) < 15000 then workers = workers + 1 end
+  -- a beat that is further ahead is of before the clock was set back
+  if math.abs(T - (tonumber(string.match(row, '^(%d+);')) or 0)) < 15000 then workers = workers + 1 end
 end
 local meta = {}
 for _, f in ipairs({ 'enqueued', 'completed', 'cancelled', 'removed', 'retried', 'snoozed', 'stalled', 'died', 'released',
