@@ -1,4 +1,4 @@
-"""The first beat of a worker with many queues: known everywhere before it claims, however far the server is."""
+"""Heartbeats: known everywhere before the first claim, however many queues and however far the server; and what they tell."""
 
 from __future__ import annotations
 
@@ -27,3 +27,21 @@ async def test_each_queue_is_waited_for_by_itself_and_some_go_side_by_side(serve
         await heart.begin(PATIENCE)
     known = [await store.workers(spec.name, 0) for spec, _ in queues]
     assert [[one.worker for one in found] for found in known] == [["w"]] * QUEUES
+
+
+async def test_it_tells_the_lease_by_which_others_judge_what_this_worker_holds(store: RedisStore, queue: str) -> None:
+    clock = Clock()
+    heart = Heartbeat(
+        [(QueueSpec(queue, lease_ms=42_000), 5)],
+        store,
+        worker="w",
+        version="1",
+        holdings=Holdings(),
+        clock=clock,
+        events=Events(clock),
+    )
+    for beat in (heart.run_once, lambda: heart.begin(PATIENCE)):
+        await store.leave(queue, "w")
+        await beat()
+        (known,) = await store.workers(queue, 0)
+        assert known.lease_ms == 42_000

@@ -18,6 +18,18 @@ LONG, SHORT = 6.0, 1.0
 """Seconds; the long lease is renewed every 2 s, so that each job is older than the short lease for half of the time."""
 
 
+async def grow_old(crew: Crew) -> None:
+    """Returns when the entries of the four jobs, from young ones on, have become so old that the worker with the short lease, which
+    looks every eighth of it, has looked four times at them and left them alone; or when it has not."""
+
+    async def ages() -> list[int]:
+        rows = await crew.store.link.call("XPENDING", f"{prefix(crew.queue)}ready:5", GROUP, "-", "+", 10)
+        return [idle_ms for _, _, idle_ms, _ in rows]
+
+    await until(ages, lambda found: len(found) < 4 or max(found) < 1000 * SHORT)
+    await until(ages, lambda found: len(found) < 4 or min(found) > 1500 * SHORT)
+
+
 async def test_a_worker_with_a_shorter_lease_starts_none_of_anothers_jobs_and_takes_them_when_it_is_killed(
     config: Config,
 ) -> None:
@@ -29,13 +41,10 @@ async def test_a_worker_with_a_shorter_lease_starts_none_of_anothers_jobs_and_ta
             await crew.started(n)
         new = await crew.start(lease=SHORT)
 
-        async def renewed_long_ago() -> bool:
-            pending = await crew.store.link.call(
-                "XPENDING", f"{prefix(crew.queue)}ready:5", GROUP, "IDLE", int(1500 * SHORT), "-", "+", 10
-            )
-            return len(pending) == 4  # and for half a short lease its reclaimer, which looks every eighth, has left them alone
-
-        await until(renewed_long_ago, bool)
+        await grow_old(crew)  # by then the new one has looked, and begun its grace
+        await until(crew.counts, lambda counts: counts.grace_until_ms == 0)
+        await grow_old(crew)
+        assert (await crew.counts()).stalled == 0
         assert len(crew.journal.starts()) == 4
         assert not old.notes("lease.lost")
         old.kill()
