@@ -59,6 +59,7 @@ CAUGHT = {
     "suspects-in-company": ("suspects run alone", "a suspect does not run alone, its worker holds 1 beside it"),
     "given-back-to-the-end": ("suspects given back", "waits in stream 5, and E is its place"),
     "pause-overlooked": ("pause and resume", "1 claimed, at most 0 may be given out"),
+    "own-leases-ignored": ("a longer lease beside others", "went from active to waiting"),
 }
 """Plant -> the part of the suite that is run with it, and what that part says."""
 

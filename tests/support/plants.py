@@ -291,4 +291,15 @@ PLANTS = [
         "a paused queue gives out jobs",
         (Edit("step.lua", "if want > 0 and paused < 0 and gate <= T then", "if want > 0 and gate <= T then"),),
     ),
+    Plant(
+        "own-leases-ignored",
+        "whoever looks takes what is older than his own lease",
+        (
+            Edit(
+                "reclaim.lua",
+                "math.max(lease, ok and type(told) == 'table' and tonumber(told.lease_ms) or 0)",
+                "lease",
+            ),
+        ),
+    ),
 ]

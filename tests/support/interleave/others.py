@@ -19,6 +19,8 @@ from .state_laws import LawBroken
 from .world import J, Producer, World
 
 T = TypeVar("T")
+AGE = 2
+"""Leases of the reclaimer that are over when a lease is made old."""
 LOST: Final = object()
 """Instead of an answer: it was lost, and the call took effect."""
 
@@ -78,10 +80,11 @@ class Others:
     # --- leases and due times --------------------------------------------------------------------------------------------
 
     async def _lapse(self, world: World, n: int, before: Facts) -> Change:
-        """Every lease has run out (with a number: that worker's), and somebody looks."""
+        """Every lease has run out (with a number: that worker's, if it is no longer than others'), and somebody looks."""
         if n:
             await self._age(world, f"w{n}", before)
-        due = [entry for entry, (owner, _, _) in before.pending.items() if not n or owner == f"w{n}"]
+        is_spared = n > 0 and world.worker(f"w{n}").lease > AGE
+        due = [entry for entry, (owner, _, _) in before.pending.items() if not is_spared and (not n or owner == f"w{n}")]
         await ask(self._store.reclaim(world.queue, "r", OLD_MS if n else 0, self._stall_limit, {}, grace=False))
         return self._reclaimed(before, "reclaim", due)
 
@@ -108,7 +111,7 @@ class Others:
         for entry, (whose, job_id, _) in before.pending.items():
             if whose == owner:
                 stream = f"{prefix(world.queue)}ready:{before.spots[job_id][0].tag}"
-                await self._store.link.call("XCLAIM", stream, GROUP, owner, 0, entry, "IDLE", 2 * OLD_MS, "JUSTID")
+                await self._store.link.call("XCLAIM", stream, GROUP, owner, 0, entry, "IDLE", AGE * OLD_MS, "JUSTID")
 
     async def _promote(self, world: World, before: Facts) -> Change:
         change = Change("promote")

@@ -31,6 +31,7 @@ SET_UPS = [
     SetUp("a worker dies", ("w1: claim die", "w2: claim complete|die", "w3: claim complete", "reclaimer: lapse1 lapse2"), orders=5_040, calls=858),
     SetUp("a worker leaves", ("w1: beat claim leave", "w2: claim complete leave", "reclaimer: lapse", "retention: forget"), lost=1, orders=18_454, calls=3_317),
     SetUp("many leases held, one run out", ("w1: claim11", "w2: claim die", "reclaimer: age2 bite bite"), (FREE,) * 12, orders=60, calls=78),
+    SetUp("a longer lease beside others", ("w1: beat3 claim renew complete|die", "w2: claim complete|die", "reclaimer: lapse1 lapse2 lapse1"), (K, FREE), lost=1, orders=55_440, calls=2_265),
     # --- due times
     SetUp("retry, promote, renew", ("w1: claim renew retry", "w2: claim", "promoter: promote promote", "reclaimer: lapse"), lost=1, orders=8_120, calls=1_883),
     SetUp("snooze, hasten, delete", ("w1: claim snooze", "w2: claim complete", "operator: hasten1 delete2", "clock: tick", "promoter: promote"), orders=5_040, calls=535),

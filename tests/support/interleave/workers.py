@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.store.claim import Claim
 from engine.store.redis_store import RedisStore
 from engine.store.wire import Wire
@@ -9,7 +11,7 @@ from engine.store.work import StepReply
 from tests.support.factory import HOUR, read
 
 from .change_laws import Change
-from .facts import Facts
+from .facts import OLD_MS, Facts
 from .others import LOST, ask
 from .state_laws import LawBroken
 from .world import SETTLING, Sent, Worker, World
@@ -59,10 +61,11 @@ class Hands:
                 await ask(self._store.leave(world.queue, name))
                 return world.with_worker(name, worker._replace(is_gone=True, held=())), Change(f"{name} leaves")
             case "beat":
-                await ask(self._store.heartbeat(world.queue, name, b"here"))
-                return world, Change(f"{name}'s heartbeat")
+                said = msgspec.msgpack.encode({"lease_ms": want * OLD_MS}) if want > 1 else b"here"
+                await ask(self._store.heartbeat(world.queue, name, said))
+                return world.with_worker(name, worker._replace(lease=want)), Change(f"{name}'s heartbeat")
             case "die":
-                return world.with_worker(name, Worker(is_gone=True)), None
+                return world.with_worker(name, Worker(is_gone=True, lease=worker.lease)), None
             case _:
                 return await self._step(world, name, worker, verb, want, before)
 

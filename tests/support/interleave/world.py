@@ -91,6 +91,8 @@ class Worker(NamedTuple):
     asleep: tuple[str, int] | None = None
     """Found less than it wanted: the bell's id then, and the next due time it was told."""
     is_gone: bool = False
+    lease: int = 1
+    """How many of the reclaimer's leases its own is, as its heartbeat told."""
 
 
 class Producer(NamedTuple):
@@ -171,6 +173,7 @@ def _worker_form(worker: Worker, facts: Facts, may_be_copied: bool) -> tuple[obj
         worker.hidden,
         (worker.asleep[0] == facts.bell, worker.asleep[1]) if worker.asleep else "",
         worker.is_gone,
+        worker.lease,
     )
 
 
