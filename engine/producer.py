@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,8 @@ CLOSING_LOOK = 0.002
 """Seconds between two looks whether a call is still under way; only while closing, so that no call pays for being watched."""
 
 NEARLY = 0.05
-"""Seconds short of a whole time limit in which a call is still sent the quick way, without a time limit of its own."""
+"""Seconds by which the time left may be shorter than a connection's own limit: that this is over then says, as it would of any
+other call, that the connection is dead."""
 TOGETHER = 0.25
 """Seconds. Callers of one call whose time is up within it are told together: each that is told costs the others a new
 connection."""
@@ -72,7 +74,10 @@ class _Lane(msgspec.Struct):
     """Number of the last call that was answered, under which name, and when it was sent."""
     answered_as: str = ""
     answered_mono: float = 0.0
-    registered_mono: float | None = None
+    connects: int = -1
+    """`Link.connects` when that call was sent: another number now, and another server may answer."""
+    known_until_mono: float = -math.inf
+    """Till then the queue is findable, our rights were looked at, and a call needs nothing before it."""
     waiting: deque[_Waiting] = msgspec.field(default_factory=deque)
     driver: asyncio.Task[None] | None = None
 
@@ -229,12 +234,14 @@ class Producer:
     async def _send(self, lane: _Lane, entries: Sequence[Entry], by_mono: float) -> list[Enqueued]:
         lane.number += 1
         now = self._clock.mono()
-        unanswered = False
+        left = by_mono - now
         link = self._store.link
-        known = lane.registered_mono is not None and now - lane.registered_mono <= REGISTER_AGAIN
-        if known and by_mono - now >= link.timeout - NEARLY and link.is_up(lane.queue):
+        connects = link.connects
+        unanswered = False
+        if now < lane.known_until_mono and connects == lane.connects and left > 0:
+            within = left if left < link.timeout - NEARLY else link.timeout
             try:  # almost always answered at once: patience, and its timers, are for when it is not
-                added = await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.limit, self._replicas)
+                added = await self._store.enqueue(lane.queue, lane.name, lane.number, entries, lane.limit, self._replicas, within)
             except StoreError as error:
                 if not is_passing(error):
                     raise
@@ -248,16 +255,22 @@ class Producer:
         self, lane: _Lane, name: str, number: int, entries: Sequence[Entry], by_mono: float, *, unanswered: bool
     ) -> list[Enqueued]:
         """Send that call until it is answered or time is up. `unanswered`: it was sent before, and may be in."""
+        link = self._store.link
 
         async def once() -> list[Enqueued]:
             now = self._clock.mono()
-            if lane.registered_mono is None or now - lane.registered_mono > REGISTER_AGAIN:
+            known_until_mono = lane.known_until_mono
+            if now >= known_until_mono:
                 await self._store.register_queue(lane.queue, self._clock.now_ms())
-                lane.registered_mono = now
-            answered, may_know = lane.answered, now - lane.answered_mono < REMEMBERED
-            last = await self._store.last_enqueue(lane.queue, lane.answered_as) if answered and may_know else answered
+                known_until_mono = now + REGISTER_AGAIN
+            last = answered = lane.answered
+            is_same = link.connects == lane.connects and link.is_up(lane.queue)
+            if answered and not is_same and now - lane.answered_mono < REMEMBERED:
+                last = await self._store.last_enqueue(lane.queue, lane.answered_as)
+            connects = link.connects
             added = await self._store.enqueue(lane.queue, name, number, entries, lane.limit, self._replicas)
             lane.answered, lane.answered_as, lane.answered_mono = number, name, now
+            lane.connects, lane.known_until_mono = connects, known_until_mono
             self._tell_loss(lane.queue, answered - last)
             return added
 
@@ -273,11 +286,13 @@ class Producer:
             return await once()
 
         async def repeat() -> list[Enqueued]:
-            return await self._store.link.patient(again, timeout=self._timeout, unanswered=True)
+            return await link.patient(again, timeout=self._timeout, unanswered=True)
 
         try:
             seconds = max(by_mono - self._clock.mono(), 0.0)
-            return await self._store.link.patient(once, timeout=seconds, unanswered=unanswered)
+            if unanswered and not seconds:  # no time for a connection either
+                raise StoreUnanswered(f"{link.where} gave no answer in time: the request may have taken effect")
+            return await link.patient(once, timeout=seconds, unanswered=unanswered)
         except StoreUnanswered as error:
             if lane.name == name:
                 # the number stays this call's own, so that `repeat` can ask for its answer: go on under another name

@@ -22,6 +22,7 @@ from .address import Address
 from .door import Door
 from .nodes import Nodes, slot_of
 from .patience import FIRST_PAUSE, is_rare, pause
+from .scripts import script
 from .translate import is_passing, meaning_of
 from .wire import SENT, Dial, Wire
 from .wires import Wires
@@ -59,6 +60,9 @@ class Link:
         """Scripts whose commands our user is known to have the right to"""
         self.timeout = timeout
         """Seconds a call may wait for its answer."""
+        self.connects = 0
+        """How often somebody let us in. While it stays the same, whoever answers is who answered before: a connection does not
+        outlive its server."""
         self._connect_timeout = connect_timeout
         self.where = redact_url(url).partition("?")[0]
         """The server's address as it may be shown."""
@@ -88,7 +92,11 @@ class Link:
             door,
             timeout=self.timeout if timeout is None else timeout,
             connect_timeout=self._connect_timeout,
+            on_connect=self._count_connect,
         )
+
+    def _count_connect(self) -> None:
+        self.connects += 1
 
     async def call(self, *args: Any, queue: str = "") -> Any:
         """One command, once. Errors as `Wire.call`."""
@@ -136,6 +144,31 @@ class Link:
             if wire.is_over:
                 await wire.drop()
             return await wire.run_confirmed(replicas, name, prefix, *args)
+        except StoreError as error:
+            self._doubt(error)
+            raise
+        finally:
+            wires.give(wire)
+            if self._closed:
+                await wire.drop()
+
+    async def run_at_once(self, name: str, queue: str, prefix: str, *args: Any, timeout: float, replicas: int = 0) -> Any:
+        """One request, answered within `timeout` seconds: there is no waiting for a connection, and a script that the server does
+        not have is not loaded. With `replicas`: answered when so many have what it wrote.
+
+        Raises:
+            StoreUnreachable: no connection is up and free; nothing was sent.
+            StoreUnanswered, StoreRefused: as `Wire.call`, `Wire.run_confirmed`.
+        """
+        wires = self._wires_to(queue)
+        if wires is None or not wires.is_up:
+            raise StoreUnreachable(f"no connection to {self.where} is up and free")
+        wire = wires.take()
+        assert wire is not None, "one that is up is free"
+        try:
+            if replicas:
+                return await wire.run_confirmed(replicas, name, prefix, *args, timeout=timeout)
+            return await wire.call("EVALSHA", script(name).sha, 1, prefix, *args, timeout=timeout)
         except StoreError as error:
             self._doubt(error)
             raise

@@ -48,10 +48,18 @@ class ProducingVerbs(Verbs):
     """The verbs of producers."""
 
     async def enqueue(
-        self, queue: str, producer: str, number: int, entries: Sequence[Entry], limit: Limit = NO_LIMIT, replicas: int = 0
+        self,
+        queue: str,
+        producer: str,
+        number: int,
+        entries: Sequence[Entry],
+        limit: Limit = NO_LIMIT,
+        replicas: int = 0,
+        within: float | None = None,
     ) -> list[Enqueued]:
         """Add jobs, one answer each. The same producer and number again adds nothing and gives the same answer; with `replicas`,
-        it comes when so many of them have the jobs too.
+        it comes when so many of them have the jobs too. `within`: seconds for a single request over a connection that is up, as
+        `Link.run_at_once`; only where the same was answered before, when it was looked whether our user has the rights.
 
         Raises:
             StoreFull: the server is at maxmemory, nothing was added.
@@ -63,10 +71,13 @@ class ProducingVerbs(Verbs):
         flat: list[str | bytes] = []
         for entry in entries:
             flat += (entry.head, entry.body)
-        if limit.most and limit.drops and DROPPING not in self.link.allowed:
+        if within is None and limit.most and limit.drops and DROPPING not in self.link.allowed:
             await self._check_rights(DROPPING, queue)
         args = (producer, number, limit.most, limit.when_full, *flat)
-        if replicas:
+        if within is not None:
+            whole = (*self._common(), *args)
+            reply = await self.link.run_at_once("enqueue", queue, prefix(queue), *whole, timeout=within, replicas=replicas)
+        elif replicas:
             reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *self._common(), *args)
         else:
             reply = await self._run("enqueue", queue, *args)

@@ -35,13 +35,24 @@ SENT = "the request had been sent"
 class Wire:
     """A connection that is made when needed and dropped when in doubt."""
 
-    def __init__(self, dial: Dial, where: str, door: Door, *, timeout: float, connect_timeout: float) -> None:
-        """`timeout` and `connect_timeout` in seconds: from a request to its reply, and to be connected and greeted."""
+    def __init__(
+        self,
+        dial: Dial,
+        where: str,
+        door: Door,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        on_connect: Callable[[], None] | None = None,
+    ) -> None:
+        """`timeout` and `connect_timeout` in seconds: from a request to its reply, and to be connected and greeted. `on_connect`
+        is called each time somebody let us in."""
         self._dial = dial
         self._where = where
         self._door = door
         self._timeout = timeout
         self._connect_timeout = connect_timeout
+        self._on_connect = on_connect
         self._connection: AbstractConnection | None = None
         self._talk: Talk | None = None
         self._round = self._silences = 0
@@ -69,9 +80,10 @@ class Wire:
         said: list[Any] | None = None,
         hear: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own. `first`, `said`: a
-        command that is sent with it and begun before it, and where its reply goes, or its ResponseError. `hear`: called with the
-        reply as it arrives; that it raises is logged, and changes nothing else.
+        """Send one command, return its reply. `timeout` in seconds from sending; None takes the wire's own, and that a shorter
+        one is over says nothing of the server. `first`, `said`: a command that is sent with it and begun before it, and where its
+        reply goes, or its ResponseError. `hear`: called with the reply as it arrives; that it raises is logged, and changes
+        nothing else.
 
         Raises:
             StoreUnreachable: nothing was sent. Repeat.
@@ -91,9 +103,11 @@ class Wire:
             raise await self._refused(error) from error
         except (rx.RedisError, OSError, TimeoutError) as error:
             await self.drop()
-            if isinstance(error, TimeoutError):
+            if not isinstance(error, TimeoutError):
+                self._door.doubt(self._round)
+            elif timeout is None or timeout >= self._timeout:
                 self._door.fell_silent(self._silences)
-            self._door.doubt(self._round)
+                self._door.doubt(self._round)
             raise translate(error, sent=sent, where=self._where) from error
         except BaseException as error:  # cancelled in the middle: the reply would be read by the next caller
             if sent:
@@ -123,6 +137,8 @@ class Wire:
             raise copy.copy(shut.cause) from None  # each caller raises one of its own: they collect tracebacks
         self._connection, self._talk = connection, talk
         self._is_on_trial = self._door.is_shut
+        if self._on_connect is not None:
+            self._on_connect()
         return talk
 
     async def _greet(self) -> tuple[AbstractConnection, Talk]:
@@ -149,8 +165,9 @@ class Wire:
         await self.call("SCRIPT", "LOAD", wanted.text)
         return await self.call("EVALSHA", wanted.sha, 1, prefix, *args)
 
-    async def run_confirmed(self, replicas: int, name: str, prefix: str, *args: Any) -> Any:
-        """Run a script, and answer only when so many replicas have what it wrote. Both requests leave together.
+    async def run_confirmed(self, replicas: int, name: str, prefix: str, *args: Any, timeout: float | None = None) -> Any:
+        """Run a script, and answer only when so many replicas have what it wrote. Both requests leave together. `timeout`: as
+        `call`, and then a script that the server does not have is not loaded.
 
         Raises:
             StoreUnanswered: it took effect here, but too few replicas said so within a second: a failover may still lose it.
@@ -162,7 +179,7 @@ class Wire:
         for _ in range(2):
             request = ("EVALSHA", wanted.sha, 1, prefix, *args)
             try:
-                have = await self.call(*wait, first=request, said=said)
+                have = await self.call(*wait, timeout=timeout, first=request, said=said)
             except StoreRefused:
                 if not said:
                     raise  # refused at the greeting
@@ -174,7 +191,7 @@ class Wire:
                         f"{self._where} has the request, but only {max(have, 0)} of {replicas} replicas confirmed it"
                     )
                 return reply
-            if code_of(reply) != "NOSCRIPT":
+            if code_of(reply) != "NOSCRIPT" or timeout is not None:
                 break
             await self.call("SCRIPT", "LOAD", wanted.text)
         raise await self._refused(reply) from reply

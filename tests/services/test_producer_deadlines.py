@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from engine import Clock, Engine, EnqueueUnknown, Handle, Settings, StoreUnreachable
+from engine.events import DataLoss, Events
 from engine.options import EnqueueOptions
 from engine.producer import TOGETHER, Producer
 from engine.store.producing import Enqueued, Entry
@@ -165,6 +168,75 @@ async def test_jobs_of_callers_that_gave_up_before_they_were_sent_are_not_sent(
     proxy.heal()
     assert len(await sent.heard()) == len(await behind[2].heard()) == len(await behind[3].heard()) == 1  # type: ignore[arg-type]  # not errors
     assert (await store.counts(queue)).enqueued == 1 + 3
+
+
+# --- how many requests it takes ---------------------------------------------------------------------------------------
+
+
+async def requests(store: RedisStore) -> dict[str, int]:
+    """How often the server was asked for what a producer may ask for, since CONFIG RESETSTAT."""
+    found = await store.link.call("INFO", "commandstats")
+    calls = re.findall(r"cmdstat_(evalsha|hget|hsetnx):calls=(\d+)", found.decode())
+    return {name: int(count) for name, count in calls}
+
+
+@pytest.mark.parametrize(("limit", "connection_limit"), [(5.0, 5.0), (3.0, 5.0), (5.0, 10.0)])
+async def test_an_enqueue_is_one_request_whatever_the_time_limits_are(
+    own_server: OwnServer, limit: float, connection_limit: float
+) -> None:
+    """A limit shorter than a connection's own was once kept by asking more patiently, and that took two requests each."""
+    async with lone_store(own_server.url, timeout=connection_limit) as store:
+        one = Producer(store, name="p", clock=Clock(), timeout=limit)
+        await one.add("q", ONE)
+        await store.link.call("CONFIG", "RESETSTAT")
+        for _ in range(20):
+            await one.add("q", ONE)
+        assert await requests(store) == {"evalsha": 20}
+        await one.close()
+
+
+async def test_calls_that_waited_for_those_before_them_are_one_request_each(own_server: OwnServer) -> None:
+    async with Proxy(own_server.url) as proxy, lone_store(proxy.url) as far, lone_store(own_server.url) as store:
+        one = Producer(far, name="p", clock=Clock(), timeout=5.0)
+        await one.add("q", ONE)
+        await store.link.call("CONFIG", "RESETSTAT")
+        proxy.slow(0.03)  # the last of these wait for three calls
+        await asyncio.gather(*(one.add("q", ONE) for _ in range(301)))
+        assert await requests(store) == {"evalsha": 4}
+        await one.close()
+
+
+async def test_a_limit_shorter_than_a_connections_own_leaves_other_connections_alone(
+    proxy: Proxy, far: RedisStore, one: Producer, queue: str
+) -> None:
+    """That no answer came in a connection's own time means that those of its age are dead too; in a shorter one it means less."""
+    other = far.link.new_wire()
+    before = await other.call("CLIENT", "ID")
+    await one.add(queue, ONE)
+    proxy.swallow()
+    assert isinstance(await Caller(one, queue).heard(), EnqueueUnknown)
+    proxy.heal()
+    assert await other.call("CLIENT", "ID") == before
+    await other.drop()
+
+
+async def test_every_queue_hears_what_a_server_lost_also_when_another_queues_call_has_reconnected(own_server: OwnServer) -> None:
+    events, told = Events(Clock()), list[DataLoss]()
+    events.subscribe(told.append, DataLoss)
+    async with lone_store(own_server.url) as store:
+        one = Producer(store, name="p", clock=Clock(), timeout=5.0, events=events)
+        for queue in ("a", "b"):
+            await one.add(queue, ONE)
+        own_server.kill()
+        shutil.rmtree(own_server.directory / "appendonlydir")
+        own_server.start()
+        for queue in ("a", "b"):
+            await one.add(queue, ONE)
+        assert [loss.queue for loss in told] == ["a", "b"]
+        await one.close()
+
+
+# --- many in one call -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
