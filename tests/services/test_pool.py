@@ -191,6 +191,29 @@ async def test_what_was_asked_about_and_is_still_ours_runs(store: RedisStore, qu
         assert bench.recorder.all(LeaseLost) == []
 
 
+async def test_a_cancel_that_only_that_answer_tells_of_is_obeyed_before_the_start(store: RedisStore, queue: str) -> None:
+    started: list[str] = []
+
+    async def note(payload: Any) -> None:
+        started.append("started")
+
+    (job_id,) = await enqueue(store, queue)
+    async with Bench(store, queue, handler(note), concurrency=1, lease_ms=200) as bench:
+        real = store.step
+
+        async def lies_unread(*args: Any, **more: Any) -> StepReply:
+            reply = await real(*args, **more)
+            if reply.rows:
+                await store.cancel(queue, job_id, "why")
+                await asyncio.sleep(0.25)
+            return reply
+
+        store.step = lies_unread  # type: ignore[method-assign]  # this store is the test's own
+        await bench.recorder.next(JobCancelled, id=f"{queue}/{job_id}")
+    assert started == []
+    assert await states(store, queue, [job_id]) == ["cancelled"]
+
+
 async def test_a_settle_that_is_refused_is_told_as_a_lost_lease_not_as_a_completion(store: RedisStore, queue: str) -> None:
     release = asyncio.Event()
 
