@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine import Clock
+from engine.errors import StoreRefused
 from engine.keys import prefix
 from engine.services.holdings import Holdings
 from engine.services.lease_keeper import LeaseKeeper, Renewed, Reports
@@ -19,6 +20,10 @@ from engine.store.link import Link
 from engine.store.redis_store import RedisStore
 from tests.support.factory import LEASE_MS, Hand, enqueue, reclaim
 from tests.support.fake_clock import FakeClock
+from tests.support.faults import FaultyStore, Proxy
+
+MANY, FAR, FAR_LEASE_MS = 80, 0.03, 2_000
+"""Queues, seconds that each answer takes, and their lease."""
 
 
 @dataclass
@@ -33,21 +38,22 @@ class Told:
 class Bench:
     """A keeper under a fake clock, with claims that a worker by hand made."""
 
-    def __init__(self, store: RedisStore, queue: str) -> None:
+    def __init__(self, store: RedisStore, *queues: str) -> None:
         self.clock, self.told, self.holdings = FakeClock(), Told(), Holdings()
-        self.store, self.queue, self.hand = store, queue, Hand(store, queue)
+        self.store, self.queue, self.hand = store, queues[0], Hand(store, queues[0])
         self.keeper = LeaseKeeper(
-            self.holdings, lambda: store, {queue: LEASE_MS}, worker="w1", clock=self.clock, reports=reports(self.told)
+            self.holdings,
+            lambda: store,
+            dict.fromkeys(queues, LEASE_MS),
+            worker="w1",
+            clock=self.clock,
+            reports=reports(self.told),
         )
 
     async def hold(self, n: int) -> list[Claim]:
         """Claim and hold `n` jobs, their leases granted now by the fake clock."""
         await enqueue(self.store, self.queue, n)
-        claims = await self.hand.claim(n)
-        for claim in claims:
-            claim.renewed_mono = self.clock.mono()
-            self.holdings.of(self.queue)[claim.entry] = claim
-        return claims
+        return await take(self.hand, n, self.clock, self.holdings)
 
     async def renew(self) -> Renewed:
         return await self.keeper.run_once(self.store)
@@ -57,6 +63,15 @@ class Bench:
             "XPENDING", f"{prefix(self.queue)}ready:{claim.tag}", "w", claim.entry, claim.entry, 1
         )
         return int(idle)
+
+
+async def take(hand: Hand, n: int, clock: Clock, holdings: Holdings) -> list[Claim]:
+    """Claim and hold so many, their leases granted now by that clock."""
+    claims = await hand.claim(n)
+    for claim in claims:
+        claim.renewed_mono = clock.mono()
+        holdings.of(hand.queue)[claim.entry] = claim
+    return claims
 
 
 def reports(told: Told) -> Reports:
@@ -170,6 +185,68 @@ async def test_trust_is_counted_from_the_moment_the_request_left(bench: Bench) -
 
     await bench.keeper.run_once(Slow(bench.store.link, bench.clock))
     assert claim.renewed_mono == asked_at
+
+
+async def _one_each(store: RedisStore, names: list[str]) -> Bench:
+    """One job of each queue is held, the earlier the older its lease; all are due."""
+    bench = Bench(store, *names)
+    for name in names:
+        await enqueue(store, name)
+        await take(Hand(store, name), 1, bench.clock, bench.holdings)
+        bench.clock.jump(0.1)
+    bench.clock.jump(5)
+    return bench
+
+
+async def test_the_oldest_lease_is_renewed_first(store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, renewed, renew = [f"{queue}-{n}" for n in (3, 1, 0, 2)], list[str](), store.renew
+    bench = await _one_each(store, names)
+    bench.holdings._by_queue = dict(sorted(bench.holdings._by_queue.items()))
+
+    async def note(name: str, worker: str, claims: list[Claim]) -> tuple[list[str], list[str]]:
+        renewed.append(name)
+        return await renew(name, worker, claims)
+
+    monkeypatch.setattr(store, "renew", note)
+    assert await bench.renew() == Renewed(renewed=4)
+    assert renewed == names
+
+
+async def test_a_queue_whose_renewal_is_refused_keeps_no_other_from_its_own(store: RedisStore, queue: str) -> None:
+    faulty = FaultyStore(store.link, Clock())
+    bench = await _one_each(faulty, [f"{queue}-{n}" for n in range(4)])
+    refused = faulty.fail("renew", StoreRefused("its data is damaged", code="WRONGTYPE"))
+    with pytest.raises(StoreRefused, match="damaged"):
+        await bench.renew()
+    assert refused() == 1
+    assert bench.keeper.renewals == 3
+
+
+async def test_many_queues_of_a_server_far_away_keep_their_leases(server_url: str, store: RedisStore, queue: str) -> None:
+    """One call after the other, a pass over all of them would take longer than a lease."""
+    names, clock, holdings, lost = [f"{queue}-{n}" for n in range(MANY)], Clock(), Holdings(), list[str]()
+    async with Proxy(server_url) as proxy:
+        proxy.slow(FAR / 2)
+        keeper = LeaseKeeper(
+            holdings,
+            lambda: RedisStore(Link(proxy.url, clock=clock), clock),
+            dict.fromkeys(names, FAR_LEASE_MS),
+            worker="w1",
+            clock=clock,
+            reports=Reports(lost=lambda q, e: lost.append(q), asked=lambda q, i: None, blocked=lambda s, where: None),
+        )
+        for name in names:
+            await enqueue(store, name)
+            await take(Hand(store, name), 1, clock, holdings)
+        keeper.start()
+        end_mono, moved = clock.mono() + 1.7 * FAR_LEASE_MS / 1000, 0
+        while clock.mono() < end_mono:
+            for name in names:
+                moved += (await store.reclaim(name, "r", FAR_LEASE_MS, 3, {}, grace=False)).moved
+            await asyncio.sleep(0.1)
+        await keeper.stop()
+    assert (moved, lost) == (0, [])
+    assert keeper.renewals >= 2 * MANY
 
 
 @dataclass
