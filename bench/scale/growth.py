@@ -1,11 +1,12 @@
 """Growth: the same work beside more and more of something, and the verdict: is its cost within 10 % of that beside the least?
 
-Sizes take turns (round by round, not size by size), so that a busy minute of the machine falls on all of them; the verdict is on
-the median of the rounds' ratios.
+Sizes take turns (round by round, not size by size), so that a busy minute of the machine falls on all of them; every size is
+judged, by the median of the rounds' ratios. A drain lasts some seconds: how many jobs go with a call swings within one.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -28,10 +29,10 @@ class Sizes:
     scheduled: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     keys: tuple[int, ...] = (1_000, 10_000, 100_000)
     queues: tuple[int, ...] = (1, 10, 100, 1_000)
-    jobs: int = 20_000
+    jobs: int = 100_000
     singles: int = 500
     seconds: float = 5.0
-    rounds: int = 8
+    rounds: int = 4
     single_rounds: int = 3
 
 
@@ -88,16 +89,24 @@ async def grown(kind: Kind, beside: Mapping[int, Feed], more: Mapping[int, Feed]
         sites = {size: await stack.enter_async_context(new_site()) for size in beside}
         for size, site in sites.items():
             seen[size].bytes_each = await site.weigh(beside[size])
-        for _ in range(sizes.rounds):
+        progress(f"{', '.join(f'{size:,}' for size in sites)} {kind.of} are there")
+        for number in range(sizes.rounds):
+            progress(f"drains, round {number + 1} of {sizes.rounds}")
             for size, site in sites.items():
                 await site.fill(more[size])
                 seen[size].drains.append(await site.drain(sizes.jobs))
-        for _ in range(sizes.single_rounds):
+        for number in range(sizes.single_rounds):
+            progress(f"single jobs, round {number + 1} of {sizes.single_rounds}")
             for size, site in sites.items():
                 if kind.single == "urgent":  # so that the 30 ms jobs they come past don't run out
                     await site.fill(replace(more[size], jobs=round(PAST * (sizes.seconds + 3))))
                 seen[size].singles.append(await site.send(kind.single, sizes.singles, sizes.seconds))
     return section(kind, seen, sizes)
+
+
+def progress(what: str) -> None:
+    """Tell whoever waits for a quarter of an hour."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 async def waiting(sizes: Sizes, new_site: NewSite) -> Section:
@@ -155,16 +164,23 @@ def section(kind: Kind, seen: Mapping[int, Seen], sizes: Sizes) -> Section:
 
 
 def verdicts(of: str, seen: Mapping[int, Seen]) -> list[Figure]:
-    """Rate, cost and latency beside the most, as shares of those beside the least; within 10 %, says the target."""
-    least, most = seen[min(seen)], seen[max(seen)]
-    where = f"at {max(seen):,} {of} against {min(seen):,}"
+    """Rate, cost and latency beside each size, as shares of those beside the least; within 10 %, says the target."""
+    least = min(seen)
+    return [figure for size in seen if size != least for figure in _beside(of, size, least, seen)]
+
+
+def _beside(of: str, size: int, least: int, seen: Mapping[int, Seen]) -> list[Figure]:
+    here, there = seen[least], seen[size]
+    where = f"at {size:,} {of} against {least:,}"
     found = [
-        _ratio(f"drain rate {where}", least.of("rate"), most.of("rate"), at_least=1 - CLOSE),
-        _ratio(f"server time a job {where}", least.of("server_us"), most.of("server_us"), at_most=1 + CLOSE),
-        _ratio(f"commands a job {where}", least.of("commands"), most.of("commands"), at_most=1 + CLOSE),
+        _ratio(f"drain rate {where}", here.of("rate"), there.of("rate"), at_least=1 - CLOSE),
+        _ratio(f"server time a job {where}", here.of("server_us"), there.of("server_us"), at_most=1 + CLOSE),
+        _ratio(f"commands a job {where}", here.of("commands"), there.of("commands"), at_most=1 + CLOSE),
     ]
-    if most.singles:
-        found.append(_ratio(f"wait of single jobs, p50, {where}", least.wait(0.5), most.wait(0.5), at_most=1 + CLOSE))
+    if there.singles:
+        found.append(_ratio(f"wait of single jobs, p50, {where}", here.wait(0.5), there.wait(0.5), at_most=1 + CLOSE))
+        # not judged: of some hundred jobs a round it is the fifth slowest, and says as much of the machine
+        found.append(_ratio(f"wait of single jobs, p99, {where}", here.wait(0.99), there.wait(0.99)))
     return found
 
 

@@ -12,7 +12,7 @@ from bench.meter import between
 from bench.report import Cell, Figure, Line, Plot, Section, Table, middle
 from bench.stage import cpu_seconds
 
-from .growth import Seen, Sizes, command_table, plots, table, verdicts
+from .growth import Seen, Sizes, command_table, plots, progress, table, verdicts
 from .site import SETTLE, Drained, NewSite, Site, middle_of
 
 IDLE_COMMANDS = 2.0
@@ -51,6 +51,7 @@ async def queues(sizes: Sizes, new_site: NewSite) -> Section:
     seen = {count: Seen() for count in sizes.queues}
     spread: dict[int, list[Drained]] = {count: [] for count in sizes.queues}
     for number in range(min(sizes.rounds, ROUNDS)):
+        progress(f"round {number + 1} of {min(sizes.rounds, ROUNDS)}")
         for count in sizes.queues:
             async with new_site() as site:
                 if number == 0:

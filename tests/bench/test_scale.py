@@ -56,7 +56,7 @@ def seen(*runs: tuple[float, float, float]) -> Seen:
 
 
 def by_name(figures: list[Figure]) -> dict[str, str | None]:
-    return {figure.name.partition(" at 1,000 ")[0]: figure.verdict for figure in figures}
+    return {figure.name.partition(" at 1,000 ")[0]: figure.verdict for figure in figures if figure.verdict}
 
 
 def test_each_round_of_the_most_is_judged_against_the_same_round_of_the_least() -> None:
@@ -72,6 +72,15 @@ def test_each_round_of_the_most_is_judged_against_the_same_round_of_the_least() 
         "commands a job": "met",
         "wait of single jobs, p50,": "missed",
     }
+
+
+def test_every_size_is_judged_against_the_least_and_the_p99_is_shown() -> None:
+    figures = verdicts("things", {10: seen((1000, 10, 5)), 100: seen((800, 10, 5)), 1000: seen((1000, 10, 5))})
+    assert [figure.name for figure in figures if figure.verdict == "missed"] == ["drain rate at 100 things against 10"]
+    assert [figure.name for figure in figures if figure.verdict is None] == [
+        "wait of single jobs, p99, at 100 things against 10",
+        "wait of single jobs, p99, at 1,000 things against 10",
+    ]
 
 
 def test_the_table_has_a_row_for_each_size() -> None:
