@@ -14,6 +14,8 @@ from .search import CLOSE, best, next_rate
 
 LIMIT_MS = 50.0
 """Of the p95, from the planned instant to the recorded end."""
+LEAST_RATE = 100.0
+"""Messages a second that must hold: the second of the loads that users asked for."""
 LEAST = 20
 """Messages of a step at least, so that there is a p95."""
 
@@ -49,10 +51,7 @@ async def highest_rate(clock: Clock, sizes: Sizes, fsyncs: Sequence[Fsync], most
     for fsync in fsyncs:
         async with Stage(fsync, clock=clock) as stage:
             steps = await _searched(Player(stage, clock, most_at_once), sizes)
-        rate = best([(step.rate, step.held) for step in steps])
-        p95 = max((step.p95_ms for step in steps if step.rate == rate), default=0.0)
-        note = f"p95 there {p95:.1f} ms" if rate else f"not even {min(step.rate for step in steps):g} a second held"
-        figures.append(Figure(f"highest rate with p95 under 50 ms, fsync {fsync}", rate, "messages/s", note=note))
+        figures.append(found(fsync, steps))
         lines.append(Line(f"fsync {fsync}", sorted((step.rate, step.p95_ms) for step in steps)))
     text = (
         "Rates are doubled until one fails, then what lies between one that held and one that failed is divided until it is "
@@ -70,6 +69,14 @@ async def highest_rate(clock: Clock, sizes: Sizes, fsyncs: Sequence[Fsync], most
         target_name="50 ms",
     )
     return Section("Highest rate that still answers within 50 ms", text=text, figures=figures, plots=[plot])
+
+
+def found(fsync: Fsync, steps: Sequence[Step]) -> Figure:
+    """The highest rate that held among these, and whether that is enough."""
+    rate = best([(step.rate, step.held) for step in steps])
+    p95 = max((step.p95_ms for step in steps if step.rate == rate), default=0.0)
+    note = f"p95 there {p95:.1f} ms" if rate else f"not even {min(step.rate for step in steps):g} a second held"
+    return Figure(f"highest rate with p95 under 50 ms, fsync {fsync}", rate, "messages/s", at_least=LEAST_RATE, note=note)
 
 
 async def _searched(player: Player, sizes: Sizes) -> list[Step]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.meter import Meter
 from bench.stage import Stage, run_child
-from bench.targets import campaign, search, startup
+from bench.targets import campaign, rate, search, startup
 from bench.targets.load import NeverDrained, Player
 from bench.targets.notes import LostJobs, Ran, Sent, joined, read, write
 from bench.targets.plans import at_random, evenly
@@ -60,6 +60,12 @@ def searched(holds_up_to: float, start: float, most: float) -> Iterator[tuple[fl
         assert rate not in [one for one, _ in tried], "nothing is tried twice"
         tried.append((rate, rate <= holds_up_to))
         yield tried[-1]
+
+
+@pytest.mark.parametrize(("held", "verdict"), [([], "missed"), ([50.0], "missed"), ([50.0, 100.0], "met")])
+def test_fewer_than_100_messages_a_second_miss_the_target(held: list[float], verdict: str) -> None:
+    steps = [rate.Step(one, 40.0 if one in held else 60.0, one in held) for one in (50.0, 100.0, 200.0)]
+    assert rate.found("always", steps).verdict == verdict
 
 
 @given(st.floats(3, 5000))

@@ -68,6 +68,9 @@ DRIVER = common.Driver(
             "prefork is its default; 100 processes are no sane choice",
         ),
         common.Setting("task_acks_late, task_reject_on_worker_lost", "on", "without them a crash loses the job"),
+        common.Setting(
+            "worker_prefetch_multiplier", "4 (default)", "how its users run it; so many jobs a slot are claimed ahead"
+        ),
         common.Setting("autoretry_for, retry_backoff", "Exception, 3 retries", "without them nothing is retried"),
         common.Setting(
             "visibility_timeout", "1 h (default)", "decides when a lost job comes back; shorter ones run delayed jobs twice"

@@ -72,6 +72,11 @@ DRIVER = common.Driver(
             "max_connections", f"{CONNECTIONS}", "with the client's 100 a pool of 100 stands still after its first batch"
         ),
         common.Setting("execution_ttl", "15 min (default)", "the history its users have"),
+        common.Setting(
+            "--minimum-check-interval",
+            "100 ms (default)",
+            "how its users run it; with all slots taken it looks again after that, which bounds what a small pool gets through",
+        ),
         common.Setting("--redelivery-timeout", "5 min (default)", "decides how soon a lost job comes back"),
         common.Setting("--logging-level", "WARNING", "its lines a job would be what is measured"),
     ],

@@ -63,8 +63,8 @@ def drain(contender: Contender, ground: Ground, backlog: Path, jobs: int, pool: 
     """Start a worker on a copy of the backlog, until all its jobs have run or the time for a drain is up."""
     with ground.server(backlog) as (server, file), contender.worker(server, pool, file) as program:
         contender.wait_records(program, file, 1, READY_SECONDS)
-        done_before = records.count(file)
         before = snapshot(server, program)
+        done_before = records.count(file)
         _wait(file, jobs, ground.scale.drain_seconds, program)
         found, cut_ns = records.read(file), time.time_ns()
         if len(found) >= jobs:

@@ -9,6 +9,7 @@ import pytest
 
 from bench.peers import records
 from bench.peers.drivers import common
+from bench.peers.workloads.delayed import early
 
 SECOND = 1_000_000_000
 
@@ -63,6 +64,11 @@ def test_lateness_is_of_the_first_start_and_early_is_negative(tmp_path: Path) ->
         (1, 2 * SECOND, SECOND, SECOND),
     )
     assert records.late_ms(records.read(path)) == [-1000.0, 1000.0]
+
+
+def test_ours_is_early_by_anything_and_another_by_more_than_a_millisecond() -> None:
+    late = [-1.5, -0.2, 0.0, 3.0]
+    assert (early(late, "engine"), early(late, "arq")) == (2, 1)
 
 
 def test_what_ran_twice_and_what_never_ran_is_told(tmp_path: Path) -> None:
