@@ -169,6 +169,8 @@ class HandlerSpec:
 
     def keys_of(self, payload: Any) -> tuple[str, str]:
         """Ordering key and dedup key of a payload, '' where there is none."""
+        if self.ordering_key is None and self.dedup_key is None:
+            return "", ""
         return _key(self.ordering_key, payload, "ordering key"), _key(self.dedup_key, payload, "dedup key")
 
     def resources_from(self, resources: Mapping[type, object]) -> dict[str, object]:

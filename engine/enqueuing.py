@@ -15,9 +15,9 @@ from .clock import Clock
 from .declared import DAY_MS, NO_LIMIT, HandlerSpec, Limit, QueueSpec
 from .errors import BadInput, BadPayload, EngineError, EnqueueUnknown, PayloadTooLarge, QueueFull, StoreError
 from .events import Events, JobEnqueued, JobsDropped
-from .job import Body, encode_payload, pack_body
+from .job import Body, encode_payload, pack_body, pack_plain
 from .keys import check_job_name, check_queue, shown
-from .options import EnqueueOptions, due_at_ms
+from .options import NOTHING_SAID, EnqueueOptions, due_at_ms
 from .producer import CHUNK, Producer, in_calls
 from .results import Results
 from .store.producing import Enqueued, Entry
@@ -164,7 +164,7 @@ class Enqueuing:
         if handler is not None:
             read = handler.decode(data)  # what the worker will do: an error here is one sentence, there a dead job
             ordering, dedup = handler.keys_of(read)
-        limit = spec.max_payload if spec else self._max_payload
+        limit = spec.max_payload if spec is not None else self._max_payload
         if len(data) > limit:
             raise PayloadTooLarge(
                 f"payload of {name!r} is {len(data):,} bytes, at most {limit:,} are allowed on {queue!r}: "
@@ -172,21 +172,22 @@ class Enqueuing:
                 size=len(data),
                 limit=limit,
             )
-        window_ms = (
-            _least_ms(options.dedup_window)
-            if options.dedup_window
-            else (handler.dedup_window_ms if handler else spec.dedup_window_ms if spec else DAY_MS)
-        )
-        priority = options.priority or (handler.priority if handler else spec.priority if spec else 5)
+        declared = handler if handler is not None else spec
+        if declared is None:
+            priority, window_ms = 5, DAY_MS
+        else:
+            priority, window_ms = declared.priority, declared.dedup_window_ms
+        if options is NOTHING_SAID:
+            return Entry(pack_plain(name, data), priority, 0, 0, ordering, dedup, window_ms)
         expires = None if options.expires_after is None else _least_ms(options.expires_after)
         return Entry(
             body=pack_body(Body(name, msgspec.Raw(data), options.attempts, options.timeout, expires)),
-            priority=priority,
+            priority=options.priority or priority,
             delay_ms=in_ms(options.delay),
             at_ms=0 if options.at is None else due_at_ms(options.at),
             ordering_key=options.ordering_key or ordering,
             dedup_key=options.dedup_key or dedup,
-            dedup_window_ms=window_ms,
+            dedup_window_ms=_least_ms(options.dedup_window) if options.dedup_window else window_ms,
         )
 
     def _took_one(

@@ -150,6 +150,11 @@ def pack_body(body: Body) -> bytes:
     return _encode((body.name, body.payload))
 
 
+def pack_plain(name: str, payload: bytes) -> bytes:
+    """The body of a job of which nothing else is said, around its payload in msgpack."""
+    return _encode((name, msgspec.Raw(payload)))
+
+
 def unpack_body(data: bytes) -> Body:
     """Read a body; the payload stays raw msgpack.
 

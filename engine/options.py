@@ -108,3 +108,7 @@ def _seconds(what: str, value: float, *, least: float | None = None, most: float
 def _whole(what: str, value: int, most: int) -> None:
     if not within(value, 1, most):
         raise BadInput(f"{what}={shown(value)} is no whole number from 1 to {most}")
+
+
+NOTHING_SAID = EnqueueOptions()
+"""Most enqueues say nothing: they share these, already checked, and `Enqueuing` knows them."""

@@ -120,11 +120,12 @@ class Producer:
         lane = self._lanes.get(queue)
         if lane is None:
             lane = self._lanes[queue] = _Lane(queue, self._name, limit)
-        deadline_mono = self._clock.mono() + self._timeout
+        now = self._clock.mono()
+        deadline_mono = now + self._timeout
         if not lane.is_busy:
             lane.is_busy = True
             try:
-                return await self._send(lane, entries, deadline_mono)
+                return await self._send(lane, entries, deadline_mono, now)
             finally:
                 lane.is_busy = False
                 if lane.waiting:
@@ -192,7 +193,7 @@ class Producer:
                 if may_be_in:
                     answers = await self._ask(lane, name, number, entries, by_mono, unanswered=True)
                 else:
-                    answers = await self._send(lane, entries, by_mono)
+                    answers = await self._send(lane, entries, by_mono, self._clock.mono())
             except EnqueueUnknown as error:
                 may_be_in = True  # the others go on with the very same call
                 late = _late(batch[told:], by_mono)
@@ -231,9 +232,8 @@ class Producer:
             lane.waiting.appendleft(one)
             self._pending, self._pending_bytes = self._pending + len(one.entries), self._pending_bytes + one.size
 
-    async def _send(self, lane: _Lane, entries: Sequence[Entry], by_mono: float) -> list[Enqueued]:
+    async def _send(self, lane: _Lane, entries: Sequence[Entry], by_mono: float, now: float) -> list[Enqueued]:
         lane.number += 1
-        now = self._clock.mono()
         left = by_mono - now
         link = self._store.link
         connects = link.connects

@@ -12,7 +12,7 @@ from .enqueuing import Enqueuing, Handle
 from .errors import BadInput, ConfigError
 from .keys import check_job_name
 from .limits import duration_ms, usable_name
-from .options import EnqueueOptions
+from .options import NOTHING_SAID, EnqueueOptions
 from .outcome import Policy
 
 P = TypeVar("P")
@@ -30,8 +30,6 @@ class Home(Protocol):
 
 NO_DELAY = 0.0
 NOTHING_GIVEN = (None,) * 8
-NOTHING_SAID = EnqueueOptions()
-"""Most enqueues say nothing: they share these options, already checked."""
 
 
 class Handler(Generic[P, R]):
@@ -88,7 +86,8 @@ class Handler(Generic[P, R]):
                 timeout=timeout,
                 expires_after=expires_after,
             )
-        return await self._queue.engine.enqueuing.enqueue(self._queue.name, self.name, payload, options)
+        queue = self._queue
+        return await queue.engine.enqueuing.enqueue(queue.spec.name, self.spec.name, payload, options)
 
     async def enqueue_many(
         self, payloads: Iterable[P] | AsyncIterable[P], *, on_progress: Callable[[int], object] | None = None, **options: Any
@@ -190,7 +189,7 @@ class _Register:
 
 def _options(options: Mapping[str, Any]) -> EnqueueOptions:
     try:
-        return EnqueueOptions(**options)
+        return EnqueueOptions(**options) if options else NOTHING_SAID
     except TypeError as error:
         known, wrong = ", ".join(EnqueueOptions.__struct_fields__), str(error)
         raise BadInput(f"{wrong[:1].lower()}{wrong[1:]}; enqueue takes {known}") from None

@@ -8,7 +8,7 @@ from typing import Protocol
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import EngineClosed
-from ..options import EnqueueOptions
+from ..options import NOTHING_SAID, EnqueueOptions
 from ..store.redis_store import RedisStore
 from .bulk import Bulk
 from .checkup import Checkup
@@ -62,13 +62,13 @@ class Client(Bulk, Checkup):
             BadInput: payload, name or options can't be accepted; nothing was written.
             EnqueueUnknown: no answer in time; `await error.repeat()` asks again.
         """
-        return await self._producing().enqueue(queue, name, payload, options or EnqueueOptions())
+        return await self._producing().enqueue(queue, name, payload, options or NOTHING_SAID)
 
     async def enqueue_many(
         self, queue: str, name: str, payloads: Sequence[object], options: EnqueueOptions | None = None
     ) -> Sequence[Handle]:
         """Add many jobs with equal options, in order. Errors as `enqueue`."""
-        return await self._producing().enqueue_many(queue, name, payloads, options or EnqueueOptions())
+        return await self._producing().enqueue_many(queue, name, payloads, options or NOTHING_SAID)
 
     def _producing(self) -> Producer:
         if self._producer is None:

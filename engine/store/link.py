@@ -161,10 +161,9 @@ class Link:
             StoreUnanswered, StoreRefused: as `Wire.call`, `Wire.run_confirmed`.
         """
         wires = self._wires_to(queue)
-        if wires is None or not wires.is_up:
+        wire = None if wires is None else wires.take_up()
+        if wires is None or wire is None:
             raise StoreUnreachable(f"no connection to {self.where} is up and free")
-        wire = wires.take()
-        assert wire is not None, "one that is up is free"
         try:
             if replicas:
                 return await wire.run_confirmed(replicas, name, prefix, *args, timeout=timeout)
@@ -187,7 +186,10 @@ class Link:
         if self._closed:
             raise EngineClosed(CLOSED)
         node = "" if self._nodes is None else self._nodes.of(queue)
-        return None if node is None else self._wires_of(node)
+        if node is None:
+            return None
+        wires = self._wires.get(node)
+        return self._wires_of(node) if wires is None else wires
 
     async def _find_wires(self, queue: str) -> Wires:
         assert self._nodes is not None, "one server needs no looking for"

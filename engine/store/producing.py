@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -68,22 +69,24 @@ class ProducingVerbs(Verbs):
         Redis: lua/enqueue.lua, one round trip (and WAIT, which is a replica's); at most 100 entries a call keep it under 2 ms, 20
         where the oldest go.
         """
-        flat: list[str | bytes] = []
-        for entry in entries:
-            flat += (entry.head, entry.body)
         if within is None and limit.most and limit.drops and DROPPING not in self.link.allowed:
             await self._check_rights(DROPPING, queue)
-        args = (producer, number, limit.most, limit.when_full, *flat)
+        args: list[Any] = [*self._common(), producer, number, limit.most, limit.when_full]
+        for entry in entries:
+            args += (entry.head, entry.body)
         if within is not None:
-            whole = (*self._common(), *args)
-            reply = await self.link.run_at_once("enqueue", queue, prefix(queue), *whole, timeout=within, replicas=replicas)
+            reply = await self.link.run_at_once("enqueue", queue, prefix(queue), *args, timeout=within, replicas=replicas)
         elif replicas:
-            reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *self._common(), *args)
+            reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *args)
         else:
-            reply = await self._run("enqueue", queue, *args)
+            reply = await self._run("enqueue", queue, *args[2:])
         if reply[0] == b"stale":
             raise StoreRefused("this enqueue call is older than one already answered", code="STALE")
         ms, first, dups = text(reply[0]), int(reply[1]), reply[2]
+        if not dups and len(reply) == 3:
+            if len(entries) == 1:
+                return [Enqueued(f"{ms}-{first}", False)]
+            return [Enqueued(f"{ms}-{n}", False) for n in range(first, first + len(entries))]
         older = {int(dups[i]): text(dups[i + 1]) for i in range(0, len(dups), 2)}
         if len(reply) == 3:
             return [Enqueued(older.get(i) or f"{ms}-{first + i}", i in older) for i in range(len(entries))]

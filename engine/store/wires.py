@@ -38,6 +38,10 @@ class Wires:
         """True when a call would leave at once, over a connection that nobody uses."""
         return len(self._free) > 0 and self._free[-1].is_up
 
+    def take_up(self) -> Wire | None:
+        """One that nobody uses and that is up, so that a call leaves at once; None when there is none."""
+        return self._free.pop() if self.is_up else None
+
     def take(self) -> Wire | None:
         """One that nobody uses, the one used last; None when all are in use, and there may be no more."""
         if self._free:

@@ -26,7 +26,7 @@ from engine.declared import Limit, QueueSpec
 from engine.enqueuing import Enqueuing
 from engine.events import Events, JobEnqueued, JobsDropped
 from engine.job import Body, unpack_body
-from engine.options import EnqueueOptions
+from engine.options import NOTHING_SAID, EnqueueOptions
 from engine.producer import Producer
 from engine.results import Results
 from engine.store.claim import Claim
@@ -91,6 +91,17 @@ async def test_what_is_declared_counts_unless_the_call_says_otherwise(bench: Ben
     assert (claims[first].envelope.key, claims[first].tag) == ("c1", "2")
     assert (claims[second].envelope.key, claims[second].tag) == ("other", "1")
     assert unpack_body(claims[first].envelope.body) == Body("greet", claims[first].body.payload)
+
+
+@pytest.mark.parametrize("name", ["greet", "other"])
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_who_says_nothing_gets_the_job_of_who_says_the_defaults(bench: Bench, name: str, is_declared: bool) -> None:
+    """Such calls take a shorter way; their jobs are the same to the byte."""
+    queue = bench.queue if is_declared else "elsewhere"
+    known = bench.enqueuing._known(queue, name)
+    message = Message(conversation_id="c1", message_id="m1")
+    said, unsaid = [bench.enqueuing._entry(known[0], queue, known[1], name, message, o) for o in (EnqueueOptions(), NOTHING_SAID)]
+    assert said == unsaid
 
 
 async def test_a_handle_has_the_full_id_and_a_duplicates_has_the_firsts(bench: Bench) -> None:
