@@ -11,6 +11,8 @@ from .store.base import text
 from .store.patience import FIRST_PAUSE, pause
 from .store.producing import settled_key
 from .store.redis_store import RedisStore
+from .store.replies import pairs
+from .store.translate import is_damage
 
 BLOCK_SECONDS, MARGIN = 5.0, 2.0
 """Longest wait in one call, and seconds more until the connection counts as dead, or the server's clock as set back."""
@@ -101,15 +103,17 @@ class Results:
                     may_have_missed = True  # another server may answer next, or this one without its last second
                     failures += 1
                     await self._clock.sleep(max(pause(failures, error, self._clock.random()), FIRST_PAUSE))
+                    if is_damage(error):
+                        await self._ask_again(queue)  # nobody can be told there
                     continue
                 failures = 0
                 for entries in (reply or {}).values():
                     may_have_missed = may_have_missed or len(entries) >= KEPT_ENDS
                     for entry, fields in entries:
-                        seen = text(entry)
-                        for future in self._waiting.get(queue, {}).get(text(fields[1]), []):
-                            if not future.done():
-                                future.set_result(text(fields[3]))
+                        seen, told = text(entry), pairs(fields)
+                        for future in self._waiting.get(queue, {}).get(text(told.get("id", b"")), []):
+                            if not future.done() and "o" in told:
+                                future.set_result(text(told["o"]))
                 if may_have_missed:
                     await self._ask_again(queue)
                     may_have_missed = False

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from . import __version__
 from .app import Engine
 from .client.checkup_server import server_findings
-from .errors import StoreError, StoreUnsuitable
+from .errors import StoreError, StoreRefused, StoreUnsuitable
 from .events import LoopBlocked, WorkerDraining, WorkerStarted, WorkerStopped
 from .services.base import Service
 from .services.bell import Bell
@@ -34,6 +34,7 @@ from .services.server_watch import ServerWatch
 from .services.sweeper import Sweeper
 from .store.redis_store import RedisStore
 from .store.server import ServerInfo
+from .store.translate import is_damage
 
 CANCEL_GRACE = 2.0
 """Seconds a cancelled handler gets to wind up before the worker leaves without it."""
@@ -342,6 +343,10 @@ class Worker:
         try:
             async with asyncio.timeout(self._left()):
                 for queue in self._pools:
-                    await store.leave(queue, self.name)
+                    try:
+                        await store.leave(queue, self.name)
+                    except StoreRefused as error:
+                        if not is_damage(error):
+                            raise  # the others are refused as well
         except (StoreError, TimeoutError):
             return  # the server is away; the sweepers of others forget this worker

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ..backoff import in_ms
 from ..errors import BadInput, JobError, JobNotFound, WrongState
 from ..job import State
 from ..keys import split_id
@@ -123,7 +124,7 @@ class Acting(Looking):
         """
         if for_seconds is not None and for_seconds <= 0:
             raise BadInput(f"for={for_seconds:g} s is no time to pause for: more than 0, or leave it out to pause until resumed")
-        for_ms = 0 if for_seconds is None else max(round(for_seconds * 1000), 1)
+        for_ms = 0 if for_seconds is None else max(in_ms(for_seconds), 1)
         why = clean_reason(reason)
         views = []
         for name in await self._chosen(queue):

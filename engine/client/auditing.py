@@ -23,6 +23,11 @@ GLANCE = 2_000
 EXAMPLES = 3
 
 _WORDS = {
+    Kind.META: (
+        "a field of the hash `meta` that holds what it can't",
+        "{} fields of the hash `meta` that hold what they can't",
+        "made again; a pause stands until `engine resume`",
+    ),
     Kind.UNSERVED: ("a stream with jobs that no worker reads", "{} streams with jobs that no worker reads", "served again"),
     Kind.GROUP: (
         "a ready stream in use that is gone, or whose group is",
@@ -47,8 +52,8 @@ _WORDS = {
         "in line again, or waiting",
     ),
     Kind.KEY: (
-        "an ordering key held by a job that is gone",
-        "{} ordering keys held by jobs that are gone",
+        "an ordering key held by a job that is gone, or whose row is no line",
+        "{} ordering keys held by jobs that are gone, or whose rows are no lines",
         "given to the next in line",
     ),
     Kind.FLAG: ("a mark of a job that is gone", "{} marks of jobs that are gone", "dropped"),

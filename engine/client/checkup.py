@@ -132,7 +132,9 @@ def queue_findings(
     found += _different_leases(queue, live)
     if counts.paused and work:
         reason = f" ({mask_text(counts.paused.reason)})" if counts.paused.reason else ""
-        since = format_duration(max(counts.now_ms - counts.paused.since_ms, 0) / 1000)
+        since = "an unknown time"  # somebody wrote it by hand
+        if counts.paused.since_ms:
+            since = format_duration(max(counts.now_ms - counts.paused.since_ms, 0) / 1000)
         found.append(
             of_queue(
                 "warning", queue, f"paused for {since}{reason} with {counted(work, 'job')} pending", f"engine resume {queue}"

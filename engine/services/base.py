@@ -10,7 +10,7 @@ from ..errors import StoreError
 from ..events import Events, ServiceFailed
 from ..masking import mask_text
 from ..store.patience import FIRST_PAUSE, pause
-from ..store.translate import is_passing
+from ..store.translate import is_damage, is_passing
 
 JITTER = 0.25
 """Share of the period by which passes differ, so that many workers do not come at the same instant."""
@@ -24,9 +24,11 @@ class Service(ABC):
     period: float
     """Seconds between two passes."""
 
-    def __init__(self, clock: Clock, events: Events) -> None:
+    def __init__(self, clock: Clock, events: Events, queue: str = "") -> None:
+        """`queue`: the one it serves, named where a pass fails; '' for a service of all."""
         self._clock = clock
         self._events = events
+        self._of_queue = queue
         self._wake = asyncio.Event()
         self._stopping = False
         self._failed = False
@@ -91,5 +93,14 @@ class Service(ABC):
         self._failed = True
         if not self._told:
             self._told = True
-            text = mask_text(f"{type(error).__name__}: {error}")
-            self._events.emit(ServiceFailed(service=type(self).__name__, error=text, at_ms=self._clock.now_ms()))
+            self._report(trouble(self._of_queue, error))
+
+    def _report(self, failed: str) -> None:
+        self._events.emit(ServiceFailed(service=type(self).__name__, error=failed, at_ms=self._clock.now_ms()))
+
+
+def trouble(queue: str, error: Exception) -> str:
+    """What failed, masked, at which queue ('' for none), and where to look."""
+    of = f"queue {queue!r}: " if queue else ""
+    look = "; `engine doctor` tells what is damaged" if isinstance(error, StoreError) and is_damage(error) else ""
+    return of + mask_text(f"{type(error).__name__}: {error}") + (look if queue else "")

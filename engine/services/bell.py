@@ -9,7 +9,7 @@ reads is no work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,17 @@ from ..events import Events
 from ..keys import prefix
 from ..store.base import text
 from ..store.redis_store import RedisStore
-from .base import Service
+from ..store.replies import pairs
+from ..store.translate import is_damage
+from .base import Service, trouble
 from .outage import Outage
 
 BLOCK_SECONDS, MARGIN = 5.0, 2.0
 """Longest wait in one call, and seconds more until the client takes the connection for dead, or the server's clock for set
 back: then its BLOCK may not end for as long (seen: 15 s and more)."""
+
+AGAIN_SECONDS, DEAF_SECONDS = 1.0, 60.0
+"""Until the streams are looked at after one of them was none, and until one that is none is looked at again."""
 
 
 class Bell(Service):
@@ -56,31 +61,55 @@ class Bell(Service):
         """Key -> its queue, and whether it is the bell or the control stream."""
         self._seen: dict[bytes, bytes] = {}
         """Key -> id of the last sound heard there."""
+        self._deaf = set[str]()
+        """Queues that can't be heard, as was told."""
+        self._begun_mono = 0.0
         self._tries = 0
         self._patience: asyncio.Future[None] | None = None
 
     async def begin(self, wait: float | None = None) -> None:
-        """Remember where the streams end now; call before the pools look for the first time. `wait`: seconds to be patient with
-        each queue; None: each is asked for once."""
+        """Remember where the streams end now; call before the pools look for the first time. A queue whose streams are none is
+        left out, and told: its pool looks by itself (`rest`), and the others are heard. `wait`: seconds to be patient with each
+        queue; None: each is asked for once."""
+        deaf = set[str]()
         for queue in self._queues:
+            if f"{prefix(queue)}bell".encode() in self._seen:
+                continue
             ask = partial(self._store.last_ids, queue)
-            found = await (ask() if wait is None else self._store.link.patient(ask, timeout=wait))
-            for name, last in found.items():
+            try:
+                last_ids = await (ask() if wait is None else self._store.link.patient(ask, timeout=wait))
+            except StoreError as error:
+                if not is_damage(error):
+                    raise
+                deaf.add(queue)
+                if queue not in self._deaf:
+                    self._report(trouble(queue, error))
+                continue
+            for name, last in last_ids.items():
                 self._seen[f"{prefix(queue)}{name}".encode()] = last.encode()
+        self._deaf = deaf
+        self._begun_mono = self._clock.mono()
 
     async def run_once(self) -> int:
         """Wait for the next sound; returns how many were heard (0 when none came in time)."""
         try:
-            if not self._seen:
+            if not self._seen or (self._deaf and self._clock.mono() - self._begun_mono > DEAF_SECONDS):
                 await self.begin()
                 self._look_everywhere()  # what was rung before this beginning is not heard
+            if not self._seen:
+                await self._wait_out(self._clock.sleep(DEAF_SECONDS))
+                return 0
             read = ("XREAD", "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", *self._seen, *self._seen.values())
             reply = await self._wire.call(*read, timeout=BLOCK_SECONDS + MARGIN, hear=self._hear)
         except StoreError as error:
             if self._stopping:
                 return 0  # `close` has cut the read off
             self._tries += 1
-            await self._wait_out(error)
+            if is_damage(error):  # of one queue: no outage, and the next beginning finds out which
+                self._seen.clear()
+                await self._wait_out(self._clock.sleep(AGAIN_SECONDS))
+                return 0
+            await self._wait_out(self._outage.wait(error, self._tries))
             if self._tries > 1:  # what was rung meanwhile may be gone (another server, a flush): start anew
                 self._seen.clear()
             return 0
@@ -93,7 +122,8 @@ class Bell(Service):
             self._seen[key] = entries[-1][0]
             queue, is_bell = self._sources[key]
             for _, fields in entries if not is_bell else ():
-                self._on_cancel(queue, text(fields[3]))
+                if (job_id := pairs(fields).get("id")) is not None:
+                    self._on_cancel(queue, text(job_id))
         return heard
 
     def _hear(self, reply: Any) -> None:
@@ -103,9 +133,9 @@ class Bell(Service):
             if is_bell:
                 self._on_ring(queue)
 
-    async def _wait_out(self, error: StoreError) -> None:
-        """As long as the outage wants, or until closed."""
-        self._patience = patience = asyncio.ensure_future(self._outage.wait(error, self._tries))
+    async def _wait_out(self, end: Coroutine[Any, Any, None]) -> None:
+        """As long as that takes, or until closed."""
+        self._patience = patience = asyncio.ensure_future(end)
         try:
             await asyncio.wait({patience})
         finally:

@@ -13,10 +13,13 @@ import msgspec
 from ..clock import Clock
 from ..declared import QueueSpec
 from ..errors import StoreError
-from ..events import DataLoss, Events
+from ..events import DataLoss, Events, ServiceFailed
+from ..store.patience import pause
 from ..store.redis_store import RedisStore
 from ..store.settles import Settles
+from ..store.translate import is_damage
 from ..store.work import StepReply
+from .base import trouble
 from .holdings import Holdings
 from .outage import Outage
 
@@ -67,6 +70,8 @@ class Caller:
         self._now = (0, 0.0)
         """The server's clock, ms, in the last answer, and when that came."""
         self._server = self._epoch = ""
+        self._damage = ""
+        """What of the queue can't be read, as it was told."""
 
     def __repr__(self) -> str:
         return f"<Caller {self._spec.name} call {self._number}>"
@@ -101,7 +106,10 @@ class Caller:
                     if self._is_gone():
                         return None
                     tries += 1
-                    await self._outage.wait(error, tries)
+                    if is_damage(error):
+                        await self._wait_for_mend(error, tries)
+                    else:
+                        await self._outage.wait(error, tries)
                 else:
                     self._answered_by(reply)
                     # what an earlier sending claimed is leased since then
@@ -118,6 +126,15 @@ class Caller:
             return await self._store.may_have_work(self._spec.name)
         except StoreError:
             return True  # the step that follows waits for the server and tells of the outage
+
+    async def _wait_for_mend(self, error: StoreError, tries: int) -> None:
+        """The queue's data is damaged. No outage: the other queues of this process are served meanwhile."""
+        self._outage.over()
+        if str(error) != self._damage:
+            self._damage = str(error)
+            told = trouble(self._spec.name, error)
+            self._events.emit(ServiceFailed(service="Pool", error=told, at_ms=self._clock.now_ms()))
+        await self._clock.sleep(pause(tries, error, self._clock.random()))
 
     async def _after_trouble(self, settles: Settles) -> Settles:
         """The connection broke. When another server process answers now, it may have rolled back: renew before settling, and
@@ -143,6 +160,7 @@ class Caller:
 
     def _answered_by(self, reply: StepReply) -> None:
         self._outage.over()
+        self._damage = ""
         self._answered = self._number
         self._now = (reply.now_ms, self._clock.mono())
         if reply.epoch != self._epoch:

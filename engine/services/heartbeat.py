@@ -12,9 +12,11 @@ import msgspec
 
 from ..clock import Clock
 from ..declared import QueueSpec
+from ..errors import StoreError
 from ..events import Events
 from ..store.redis_store import RedisStore
-from .base import Service
+from ..store.translate import is_damage
+from .base import Service, trouble
 from .holdings import Holdings
 
 AT_ONCE = 8
@@ -46,6 +48,8 @@ class Heartbeat(Service):
         self._version = version
         self._holdings = holdings
         self._started_at_ms = 0
+        self._damaged = set[str]()
+        """Queues that can't be told, as was said."""
 
     async def begin(self, timeout: float) -> None:
         """The first beat, some queues at a time, each waited for up to `timeout` seconds; call before the pools claim. With a
@@ -59,7 +63,7 @@ class Heartbeat(Service):
         self._started_at_ms = await patient(partial(self._store.now_ms, first.name), timeout=timeout)
         for start in range(0, len(self._queues), AT_ONCE):
             some = self._queues[start : start + AT_ONCE]
-            await asyncio.gather(*(patient(partial(self._beat, *one), timeout=timeout) for one in some))
+            await asyncio.gather(*(patient(partial(self._first_beat, *one), timeout=timeout) for one in some))
 
     async def run(self) -> None:
         """As every service; the first beat was made by `begin`, if that was called."""
@@ -68,12 +72,30 @@ class Heartbeat(Service):
         await super().run()
 
     async def run_once(self) -> int:
-        """One beat for each queue; returns how many."""
+        """One beat for each queue; returns how many heard it."""
+        damaged = dict[str, StoreError]()
         for spec, slots in self._queues:
             if not self._started_at_ms:
                 self._started_at_ms = await self._store.now_ms(spec.name)
+            try:
+                await self._beat(spec, slots)
+            except StoreError as error:
+                if not is_damage(error):
+                    raise
+                damaged[spec.name] = error  # the others must hear of us all the same
+        for queue, error in damaged.items():
+            if queue not in self._damaged:
+                self._report(trouble(queue, error))
+        self._damaged = set(damaged)
+        return len(self._queues) - len(damaged)
+
+    async def _first_beat(self, spec: QueueSpec, slots: int) -> None:
+        """A worker starts although a queue of it is damaged; the beats that follow tell."""
+        try:
             await self._beat(spec, slots)
-        return len(self._queues)
+        except StoreError as error:
+            if not is_damage(error):
+                raise
 
     async def _beat(self, spec: QueueSpec, slots: int) -> None:
         await self._store.heartbeat(spec.name, self._worker, self._description(spec, slots))

@@ -35,7 +35,7 @@ class Promoter(Service):
     period = LONGEST_WAIT
 
     def __init__(self, queue: str, store: RedisStore, *, clock: Clock, events: Events) -> None:
-        super().__init__(clock, events)
+        super().__init__(clock, events, queue)
         self._queue = queue
         self._store = store
         self._due_mono: float | None = None

@@ -31,7 +31,7 @@ class Reclaimer(Service):
     def __init__(
         self, spec: QueueSpec, store: RedisStore, *, worker: str, clock: Clock, events: Events, grace: bool = True
     ) -> None:
-        super().__init__(clock, events)
+        super().__init__(clock, events, spec.name)
         self.period = spec.lease_ms / 1000 / PASSES_A_LEASE
         self._spec = spec
         self._store = store

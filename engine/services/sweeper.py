@@ -41,7 +41,7 @@ class Sweeper(Service):
     """Seconds between passes while they drop nothing."""
 
     def __init__(self, spec: QueueSpec, store: RedisStore, *, clock: Clock, events: Events, gone_ms: int = GONE_MS) -> None:
-        super().__init__(clock, events)
+        super().__init__(clock, events, spec.name)
         self._spec = spec
         self._store = store
         self._gone_ms = gone_ms

@@ -26,10 +26,14 @@ BITE = 40
 STREAMS = "A1B2C3D4E5F6G7H8I9s"
 """Every ready stream a queue may have; `tags` in `meta` names those that are served."""
 
+FIELDS = ("ms", "seq", "tags", "paused", "beat", "done_kept")
+"""Fields of `meta` that scripts go by and that no counter of the law is."""
+
 
 class Kind(StrEnum):
     """What a row is asked; the letter is the script's."""
 
+    META = "m"
     UNSERVED = "s"
     GROUP = "g"
     PENDING = "p"
@@ -72,9 +76,11 @@ class AuditVerbs(PageVerbs):
     async def rows(self, queue: str, *, most: int) -> AsyncIterator[list[Row]]:
         """The rows of a queue that may contradict one another, in bites, in the order in which they must be mended: what
         a later kind is judged by comes first. At most about `most` of each structure."""
+        yield [Row(Kind.META, field) for field in FIELDS]
         yield [Row(Kind.UNSERVED, tag) for tag in STREAMS]
-        if served := await self.tags(queue):
-            yield [Row(Kind.GROUP, tag) for tag in dict.fromkeys(served)][:BITE]
+        tags = await self.tags(queue)
+        if served := [Row(Kind.GROUP, tag) for tag in STREAMS if tag in tags]:
+            yield served
         for pages in (
             *(self._pending(queue, tag) for tag in STREAMS),
             *(self._readded(queue, tag) for tag in STREAMS),

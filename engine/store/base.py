@@ -57,3 +57,9 @@ def denied(where: str, commands: Sequence[str], for_what: str) -> StoreDenied:
 def text(value: Any) -> str:
     """A reply's bytes as text; what is no UTF-8 is shown, not raised."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def number(row: bytes | None) -> int:
+    """The call number that a row of `meta` begins with; 0 where there is none, or something else than ours."""
+    digits = (row or b"").partition(b"|")[0]
+    return int(digits) if digits.isdigit() and len(digits) <= 18 else 0

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ..errors import BadInput
 from ..job import AttemptRecord, State
 from ..keys import GROUP, prefix
-from .base import Verbs, text
+from .base import Verbs, number, text
 from .replies import entries, pairs
 from .rows import JobRow, Page, dead_row, entry_ms, id_order, job_row
 
@@ -270,5 +270,5 @@ class PageVerbs(Verbs):
             if state is State.DEAD or (state is State.CANCELLED and "x" in fields):
                 jobs += 1
             elif state is State.COMPLETED and "r" in fields:
-                jobs += int(fields["n"])
+                jobs += number(fields.get("n"))
         return jobs, found[-1][0] if len(found) == limit else ""

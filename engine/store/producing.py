@@ -10,7 +10,7 @@ import msgspec
 from ..declared import NO_LIMIT, Limit
 from ..errors import StoreRefused
 from ..keys import prefix, registry
-from .base import Verbs, text
+from .base import Verbs, number, text
 
 DROPPING = "enqueue drop-oldest"
 """What `needs` calls the script where it may remove jobs, which a producer has no right to otherwise."""
@@ -104,7 +104,7 @@ class ProducingVerbs(Verbs):
     async def last_enqueue(self, queue: str, producer: str) -> int:
         """Number of the last enqueue call of this producer that the server knows of, 0 when none."""
         row = await self.link.call("HGET", prefix(queue) + "meta", "p:" + producer, queue=queue)
-        return int(row.partition(b"|")[0]) if row else 0
+        return number(row)
 
     async def register_queue(self, queue: str, now_ms: int) -> None:
         """Make the queue findable for those who do not declare it."""

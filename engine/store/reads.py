@@ -171,7 +171,11 @@ class ReadVerbs(PageVerbs, ServerVerbs):
         found = streams(reply)
         happened, done = found.get(names[0], []), found.get(names[1], [])
         cursor = f"{happened[-1][0] if happened else since_event},{done[-1][0] if done else since_done or '0-0'}"
-        events = [QueueEvent(queue, text(f["k"]), text(f["id"]), entry_ms(text(f["at"])), text(f["d"])) for _, f in happened]
+        events = [
+            QueueEvent(queue, text(f["k"]), text(f["id"]), entry_ms(text(f["at"])), text(f["d"]))
+            for _, f in happened
+            if f.keys() >= {"k", "id", "at", "d"}  # else somebody else's
+        ]
         for entry, fields in done:
             for row in ended_rows(queue, entry, fields):
                 if row.state is State.COMPLETED:
@@ -187,7 +191,8 @@ def read_pause(row: str, now_ms: int) -> Pause | None:
         return None
     until, _, rest = row.partition(";")
     since, _, reason = rest.partition(";")
-    pause = Pause(_ms(until), _ms(since), reason)
+    is_ours = bool(until and since and _NUMBER.fullmatch(until) and _NUMBER.fullmatch(since))
+    pause = Pause(_ms(until), _ms(since), reason) if is_ours else Pause(0, 0, row)  # until somebody resumes it, as scripts have it
     return None if 0 < pause.until_ms <= now_ms else pause
 
 

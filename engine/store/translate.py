@@ -77,6 +77,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "NOPERM": _DENIED,
     "DENIED": _DENIED,  # protected mode
     "WRONGTYPE": Meaning(sentence="a key of the queue holds another type: something else writes into engine:* keys"),
+    "SCRIPT": Meaning(sentence="a script met what it can't work with: something else writes into engine:* keys"),
 }
 
 LASTING: Final = Meaning()
@@ -87,6 +88,9 @@ _WRAPPED = ("OOM", "NOSCRIPT", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE",
 
 _NO_RIGHT_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
 """As Valkey and Redis 7.0 begin what other commands begin with NOPERM."""
+
+_IN_SCRIPT = "user_script"
+"""In what a server says when a script ends by an error without a code of its own; ours for it is SCRIPT."""
 
 _MOST_CLIENTS = "max number of clients"
 """A refusal without a code of its own."""
@@ -110,7 +114,7 @@ def code_of(error: BaseException) -> str:
         return first
     if _MOST_CLIENTS in text:
         return "MAXCLIENTS"
-    return next((code for code in _WRAPPED if code in text), "")
+    return next((code for code in _WRAPPED if code in text), "SCRIPT" if _IN_SCRIPT in text else "")
 
 
 def translate(error: BaseException, *, sent: bool, where: str) -> StoreError:
@@ -126,6 +130,8 @@ def translate(error: BaseException, *, sent: bool, where: str) -> StoreError:
     if found is None:
         return StoreUnreachable(f"{where} can't be reached ({_reason(error)}): is the server running, is REDIS_URL right?")
     words = found.sentence or _reason(error)
+    if code == "SCRIPT":
+        words += f" ({_reason(error)})"
     if found.error is StoreDenied:
         return StoreDenied(f"{where} refused us: {words}. Check user, password and ACL", code=code)
     return found.error(f"{where} refused: {words}", code=code)
@@ -139,3 +145,8 @@ def _reason(error: BaseException) -> str:
 def is_passing(error: StoreError) -> bool:
     """True when the same (idempotent) call may succeed later without anybody doing anything."""
     return meaning_of(error).passes if isinstance(error, StoreRefused) else True
+
+
+def is_damage(error: StoreError) -> bool:
+    """True when the data of one queue is at fault: asking again does not help, and the same server serves other queues."""
+    return isinstance(error, StoreRefused) and error.code in ("WRONGTYPE", "SCRIPT")

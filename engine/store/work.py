@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import BadPayload
 from ..keys import prefix
-from .base import Verbs, text
+from .base import Verbs, number, text
 from .claim import Claim
 from .settles import Settles
 from .wire import Wire
@@ -180,7 +180,7 @@ class WorkVerbs(Verbs):
     async def last_call(self, queue: str, worker: str) -> int:
         """Number of the last step of this worker that took effect, 0 when none is known."""
         row = await self.link.call("HGET", prefix(queue) + "meta", "w:" + worker, queue=queue)
-        return int(row.partition(b"|")[0]) if row else 0
+        return number(row)
 
     async def server_epoch(self, queue: str = "") -> str:
         """Which server process answers for the queue: another one after a restart or a failover."""

@@ -6,10 +6,12 @@ import pytest
 
 from engine.client import Client
 from engine.client.acting import clean_reason
+from engine.declared import QueueSpec
 from engine.errors import BadInput, JobNotFound, StoreUnanswered, UnknownQueue, WrongState
 from engine.job import State
 from engine.store.redis_store import RedisStore
 from tests.store.seed import Hand, dead, enqueue, foreign, ids_ahead
+from tests.support.factory import Now, at_time
 
 HOUR = 3_600_000
 
@@ -137,6 +139,14 @@ async def test_pause_and_resume_say_whether_anything_changed(client: Client, que
     assert first.until is not None
     assert second.until is None
     assert [view.changed for view in [*await client.resume(queue), *await client.resume(queue)]] == [True, False]
+
+
+async def test_a_pause_with_a_part_of_a_millisecond_is_not_shorter_than_was_said(store: RedisStore, queue: str) -> None:
+    now = Now()
+    await Client(at_time(store, now), {queue: QueueSpec(queue)}).pause(queue, "lunch", for_seconds=1.0004)
+    paused = (await at_time(store, now).counts(queue)).paused
+    assert paused is not None
+    assert paused.until_ms == now.ms + 1001
 
 
 async def test_a_pause_answers_with_the_reason_and_the_end_that_hold_now(client: Client, queue: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine import Clock
-from engine.events import Events, JobCompleted, JobStarted
+from engine.events import DataLoss, Events, JobCompleted, JobStarted
 from engine.keys import prefix
 from engine.services import rest, solo
 from engine.services.bell import Bell
@@ -273,3 +273,22 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(store: RedisStore
         await store.link.call("SCRIPT", "FLUSH")
         (job_id,) = await enqueue(store, queue)
         await process.recorder.next(JobCompleted, id=f"{queue}/{job_id}")
+
+
+@pytest.mark.parametrize("what_went", ["stream", "group"])
+async def test_a_ready_stream_that_was_deleted_is_made_again_by_a_pool_that_is_idle(
+    store: RedisStore, queue: str, what_went: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "GLANCE", 0.02)
+    ready = f"{prefix(queue)}ready:5"
+
+    async def groups() -> int:
+        return len(await store.link.call("XINFO", "GROUPS", ready)) if await store.link.call("EXISTS", ready) else 0
+
+    async with running(Process(store, queue)) as process:
+        (job_id,) = await enqueue(store, queue)
+        await process.recorder.next(JobCompleted, id=f"{queue}/{job_id}")
+        await process.quiet()
+        await store.link.call(*(("DEL", ready) if what_went == "stream" else ("XGROUP", "DESTROY", ready, "w")))
+        await until(groups, lambda n: n == 1)
+        assert process.recorder.all(DataLoss), "and says so"

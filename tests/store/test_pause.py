@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.store.redis_store import RedisStore
 from tests.support.factory import HOUR, Hand, Now, at_time, enqueue, raw, states
 
@@ -165,3 +167,21 @@ async def test_pausing_and_resuming_is_told_to_whoever_listens(store: RedisStore
     await store.resume(queue, "renewed")
     told = [(f[1], f[7]) for _, f in await raw(store, queue, "XRANGE", "events", "-", "+")]
     assert told == [(b"paused", b"revoked"), (b"paused", b"revoked"), (b"resumed", b"renewed")]
+
+
+@pytest.mark.parametrize("act", ["pause", "gate"])
+async def test_what_closes_a_queue_for_a_while_counts_from_the_instant_of_the_call_and_not_from_its_millisecond(
+    store: RedisStore, queue: str, act: str
+) -> None:
+    async def now_us() -> int:
+        seconds, us = await store.link.call("TIME")
+        return int(seconds) * 1_000_000 + int(us)
+
+    for _ in range(20):  # one call may happen at a whole millisecond
+        before_us = await now_us()
+        await (store.pause(queue, "lunch", HOUR) if act == "pause" else store.gate(queue, HOUR))
+        after_us = await now_us()
+        row = await raw(store, queue, "HGET", "meta", "paused" if act == "pause" else act)
+        end_us = 1000 * int(row.partition(b";")[0])
+        assert before_us + 1000 * HOUR <= end_us < after_us + 1000 * (HOUR + 1)
+        await store.resume(queue)

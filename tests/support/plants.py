@@ -150,7 +150,9 @@ PLANTS = [
         (
             Edit(
                 "engine.services.caller:Caller.send",
-                "                    tries += 1\n                    await self._outage.wait(error, tries)\n",
+                "                    tries += 1\n                    if is_damage(error):\n"
+                "                        await self._wait_for_mend(error, tries)\n                    else:\n"
+                "                        await self._outage.wait(error, tries)\n",
                 "                    return None\n",
             ),
         ),
@@ -207,8 +209,8 @@ PLANTS = [
             _drop("step.lua", "  if no < last then return { 'stale', {}, {}, T, paused, 0, 0, epoch, '' } end\n"),
             Edit(
                 "step.lua",
-                "and no > tonumber(string.match(meta[4] or '0', '^%d+')) then",
-                "and no ~= tonumber(string.match(meta[4] or '0', '^%d+')) then",
+                "and no > (tonumber(string.match(meta[4] or '0', '^%d+')) or 0) then",
+                "and no ~= (tonumber(string.match(meta[4] or '0', '^%d+')) or 0) then",
             ),
         ),
     ),
@@ -228,7 +230,7 @@ PLANTS = [
     Plant(
         "repeats-add-again",
         "an enqueue that is sent again adds again",
-        (Edit("enqueue.lua", "  if no == last then\n", "  if no == -1 then\n"),),
+        (Edit("enqueue.lua", "  if no == last then ms,", "  if no == -1 then ms,"),),
     ),
     Plant(
         "dedup-key-not-kept",

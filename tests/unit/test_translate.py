@@ -69,6 +69,10 @@ CASES = [
          is_rare=True),
     Case("WRONGTYPE Operation against a key holding the wrong kind of value", "WRONGTYPE", passes=False, is_rare=True,
          says="something else writes into engine:"),
+    Case("ERR user_script:28: attempt to compare nil with number script: 5e, on @user_script:28.", "SCRIPT", passes=False, is_rare=True,
+         says="(user_script:28: attempt to compare nil with number"),
+    Case("ERR value is not an integer or out of range script: 5e, on @user_script:3.", "SCRIPT", passes=False, is_rare=True,
+         says="something else writes into engine:"),
     Case("CROSSSLOT Keys in request don't hash to the same slot", "CROSSSLOT", passes=False, is_rare=True),
     Case("ERR unknown command 'EVALSHA', with args beginning with: ", "", passes=False, is_rare=True, says="unknown command"),
 ]  # fmt: skip

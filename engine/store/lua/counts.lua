@@ -21,7 +21,7 @@ for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
     for x = 1, #g, 2 do
       if g[x] == 'last-delivered-id' then
         for _, e in ipairs(call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', looks)) do
-          local ms = tonumber(e[2][4] or string.match(e[1], '^(%d+)')) or 0
+          local ms = whole(e[2][4] or string.match(e[1], '^(%d+)')) or 0
           if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
         end
       end
@@ -31,7 +31,7 @@ end
 local workers = 0
 for _, row in ipairs(call('HVALS', P .. 'workers')) do
   -- a beat that is further ahead is of before the clock was set back
-  if math.abs(T - (tonumber(string.match(row, '^(%d+);')) or 0)) < 15000 then workers = workers + 1 end
+  if math.abs(T - (whole(string.match(row, '^(%d+);')) or 0)) < 15000 then workers = workers + 1 end
 end
 local meta = {}
 for _, f in ipairs({ 'enqueued', 'completed', 'cancelled', 'removed', 'retried', 'snoozed', 'stalled', 'died', 'released',

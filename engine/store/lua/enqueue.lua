@@ -17,11 +17,12 @@
 local me, no = 'p:' .. ARGV[3], tonumber(ARGV[4])
 local meta = call('HMGET', P .. 'meta', 'ms', 'seq', 'tags', 'enqueued', me, 'rung')
 if meta[5] then
-  local last = tonumber(string.match(meta[5], '^%d+'))
+  local last = tonumber(string.match(meta[5], '^%d+')) or 0 -- what somebody wrote over it is no answer
   if no < last then return { 'stale' } end
-  if no == last then
+  local ms, seq, dups, full, cut, waiting
+  if no == last then ms, seq, dups, full, cut, waiting = string.match(meta[5], '^%d+|%d+|(%d+)|(%d+)|([^|]*)|?(%d*)|?(%d*)|?(%d*)$') end
+  if ms then
     call('HSET', P .. 'meta', me, meta[5]) -- a write: WAIT waits for those of its own connection, and this may be another one
-    local ms, seq, dups, full, cut, waiting = string.match(meta[5], '^%d+|%d+|(%d+)|(%d+)|([^|]*)|?(%d*)|?(%d*)|?(%d*)$')
     local again = {}
     for part in dups:gmatch('[^,]+') do again[#again + 1] = part end
     if full == '' then return { ms, seq, again } end
@@ -56,9 +57,10 @@ for i = 7, #ARGV, 2 do
     break
   end
 end
-local plain = (room >= n or not drops) and meta[1] and string.match(head or '', '^(%d);0;0;%d+;0;$')
+local enqueued, ms, seq = whole(meta[4]) or 0, whole(meta[1]), whole(meta[2])
+local plain = (room >= n or not drops) and ms and seq and string.match(head or '', '^(%d);0;0;%d+;0;$')
 if plain and string.find(meta[3] or '', plain, 1, true) then
-  local ms, seq, m = tonumber(meta[1]), tonumber(meta[2]), n
+  local m = n
   if room < n then m = math.max(room, 0) end
   if T > ms then ms, seq = T, FIRST elseif seq > LAST then ms, seq = ms + 1, FIRST end
   seq = seq + tonumber(ARGV[1])
@@ -68,11 +70,11 @@ if plain and string.find(meta[3] or '', plain, 1, true) then
   local first = fmt(seq + 1)
   local answer = fmt(no) .. '|' .. fmt(T) .. '|' .. fmt(ms) .. '|' .. first .. '|'
   if m < n then answer = answer .. '|' .. m .. '|' .. m .. '|' .. fmt(limit - room + m) end
-  call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n + 1), 'enqueued', fmt((meta[4] or 0) + m), me, answer, 'rung',
+  call('HSET', P .. 'meta', 'ms', fmt(ms), 'seq', fmt(seq + n + 1), 'enqueued', fmt(enqueued + m), me, answer, 'rung',
     m > 0 and '1' or meta[6] or '0')
   if m > 0 and meta[6] ~= '1' then try('XADD', P .. 'bell', 'MAXLEN', '1', at .. fmt(seq + n + 1), 't', fmt(T)) end
   if m == n then return { fmt(ms), first, {} } end
-  call('HINCRBY', P .. 'meta', 'refused', n - m)
+  try('HINCRBY', P .. 'meta', 'refused', n - m) -- not a number: the doctor tells, and the jobs are in
   return { fmt(ms), first, {}, m, m, limit - room + m }
 end
 --@use ids envelope line place
@@ -90,7 +92,7 @@ for i = 7, #ARGV, 2 do -- a job without a key that may run at once touches nothi
 end
 if touches_more or look then sound() end
 if #all_keys > 1 then read_lines(all_keys) end
-reserve_from(meta[1], meta[2], n + 1)
+reserve_from(known(meta[1], meta[3]), meta[2], n + 1)
 tags = tags or meta[3] or ''
 if look and not meta[1] then look(tags) end
 local make_room, gone_keys
@@ -115,7 +117,7 @@ local function holder_of(dedup_key) -- the id that has this dedup key inside its
       local row = call('HGET', P .. 'dedup:' .. c .. ':' .. fmt(g), dedup_key)
       if row then
         local old, till = string.match(row, '^([%d%-]+);(%d+)$')
-        if tonumber(till) > T then return old end
+        if till and tonumber(till) > T then return old end
       end
     end
   end
@@ -185,7 +187,7 @@ end
 write_rows()
 local answer = fmt(no) .. '|' .. fmt(T) .. '|' .. ms .. '|' .. fmt(first) .. '|' .. table.concat(dups, ',')
 if full < n then answer = answer .. '|' .. full .. '|' .. cut .. '|' .. fmt(limit - room) end
-call('HSET', P .. 'meta', 'enqueued', fmt((meta[4] or 0) + added), me, answer)
+call('HSET', P .. 'meta', 'enqueued', fmt(enqueued + added), me, answer)
 if gone_keys and #gone_keys > 0 then handovers(gone_keys) end -- last: what it adds anew has ids above all of these
 ring()
 if full < n then return { ms, fmt(first), dups, full, cut, limit - room } end

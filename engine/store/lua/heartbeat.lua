@@ -25,7 +25,7 @@ else
     call('HDEL', P .. 'workers', me)
     call('HDEL', P .. 'meta', 'w:' .. me)
   else -- it left handlers behind: silent from now on, and forgotten by the sweeper once its entries were reclaimed
-    call('HSET', P .. 'workers', me, fmt(T - 15000) .. string.match(row, ';.*$'))
+    call('HSET', P .. 'workers', me, fmt(T - 15000) .. (string.match(row, ';.*$') or ';'))
   end
 end
 return T

@@ -45,7 +45,8 @@ if place == 's' or place == 'z' then due = tonumber(call('ZSCORE', P .. 'schedul
 if place == 't' then due = tonumber(call('ZSCORE', P .. 'retrying', id) or 0) end
 if place == 'd' then dead = call('XRANGE', P .. 'dead', entry, entry)[1][2] end
 if place == 'b' then
-  local _, _, _, _, key = parse(env)
+  local ok, _, _, _, _, its_key = pcall(parse, env)
+  local key = ok and its_key or '' -- of what is no envelope it is not known
   holder = is_held(key) and long(line_of(key), 1) or ''
   line = place_in_line(key, entry)
 end

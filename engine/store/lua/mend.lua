@@ -8,7 +8,7 @@
 --   b entry of `blocked`: it is in its key's line                       k ordering key: its holder is alive
 --   f field of `flags`: its job is alive                                n job id: its notes will go
 --   s tag: a stream with jobs is among those that are served            c '': the counters are numbers and obey the law of conservation
---   g tag: what is served is a stream, and has its group
+--   g tag: what is served is a stream, and has its group       m field of `meta`: it is of the form that scripts write and read
 -- Returns  an answer for each pair: 0 sound, 1 wrong, 2 was wrong and is mended
 -- Atomic   per call, 40 pairs keep it under 2 ms; what is sound is never touched, so a second call mends nothing
 -- Used by  RedisStore.examine
@@ -27,6 +27,10 @@ local function drop_timed(id)
   call('ZREM', P .. 'scheduled', id)
   call('ZREM', P .. 'retrying', id)
   call('HDEL', P .. 'jobs', id)
+end
+local function pending(tag, entry) -- who holds it; nobody where the group is gone
+  local p = try('XPENDING', P .. 'ready:' .. tag, 'w', entry, entry, 1)
+  return p.err and {} or p
 end
 local check = {}
 function check.t(id)
@@ -71,7 +75,7 @@ function check.e(at)
   if not fix then return false end
   if not locate(id) then
     call('HSET', P .. 'where', id, at)
-  elseif #call('XPENDING', P .. 'ready:' .. tag, 'w', entry, entry, 1) == 0 then -- a second copy that nobody runs yet
+  elseif #pending(tag, entry) == 0 then -- a second copy that nobody runs yet
     call('XDEL', P .. 'ready:' .. tag, entry)
   else
     return false -- a second copy that runs: its end will settle it
@@ -80,7 +84,7 @@ end
 function check.p(at)
   local tag, entry = string.match(at, '^(.):(.+)$')
   local stream = P .. 'ready:' .. tag
-  if #call('XRANGE', stream, entry, entry) == 1 or #call('XPENDING', stream, 'w', entry, entry, 1) == 0 then return true end
+  if #call('XRANGE', stream, entry, entry) == 1 or #pending(tag, entry) == 0 then return true end
   if fix then call('XACK', stream, 'w', entry) end
 end
 function check.b(entry)
@@ -108,10 +112,15 @@ function check.b(entry)
   end
 end
 function check.k(key)
-  if not is_held(key) then return true end
-  local place = locate(long(line_of(key), 1))
-  if place == 'r' or place == 'z' or place == 't' then return true end
-  if fix then hand_over(key) end
+  local stored, row = call('HGET', P .. 'keys', key), line_of(key)
+  local whole_row = not stored or (stored ~= '' and stored == row)
+  local place = is_held(key) and locate(long(row, 1))
+  local held = place == 'r' or place == 'z' or place == 't'
+  if whole_row and (held or not is_held(key)) then return true end
+  if not fix then return false end
+  if not held then return handovers({ key }) end
+  local tail = try('ZCARD', P .. 'line:' .. key) -- bytes too many or too few: what is left of the row, and its tail where there is one
+  set_line(key, tail == 0 and has_tail(row) and string.sub(row, 1, -2) or row)
 end
 function check.f(field)
   if call('HEXISTS', P .. 'flags', field) == 0 or locate(string.sub(field, 2)) then return true end
@@ -127,16 +136,8 @@ function check.s(tag)
   ensure(tag)
   rang = true
 end
-local FULL = 'A1B2C3D4E5F6G7H8I9s' -- every stream there may be
 function check.g(tag)
   if not string.find(tags, tag, 1, true) then return true end
-  if not string.find(FULL, tag, 1, true) then -- nobody would ever put a job there
-    if fix then
-      tags = string.gsub(tags, '[^A-I1-9s]', '')
-      call('HSET', P .. 'meta', 'tags', tags)
-    end
-    return false
-  end
   local stream = P .. 'ready:' .. tag
   for _, group in ipairs(call('EXISTS', stream) == 1 and call('XINFO', 'GROUPS', stream) or {}) do
     for i = 1, #group, 2 do
@@ -147,12 +148,56 @@ function check.g(tag)
   call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
   must_ring = true
 end
+local FULL = 'A1B2C3D4E5F6G7H8I9s' -- every stream there may be, in the order in which they are served
+local put_right = {}
+function put_right.ms(ms, seq) reserve_from(fmt(ms), fmt(seq), 16) end -- above every id there is
+function put_right.seq() call('HSET', P .. 'meta', 'seq', fmt(LAST + 1)) end -- on in the next millisecond
+function put_right.paused(value) call('HSET', P .. 'meta', 'paused', '0;' .. fmt(T) .. ';' .. value) end -- until somebody resumes it
+function put_right.tags()
+  local list = {}
+  for tag in FULL:gmatch('.') do
+    if string.find(tags, tag, 1, true) then list[#list + 1] = tag end
+  end
+  tags = table.concat(list)
+  call('HSET', P .. 'meta', 'tags', tags)
+end
+local function in_order(list) -- each stream once, and none that there can't be
+  local last = 0
+  for tag in list:gmatch('.') do
+    local at = string.find(FULL, tag, 1, true) or 0
+    if at <= last then return false end
+    last = at
+  end
+  return true
+end
+function check.m(field)
+  local value, ms, seq = call('HGET', P .. 'meta', field), nil, nil
+  if field == 'ms' then -- an id that somebody put in by hand may be above it, too
+    ms, seq = tops()
+    if not value or (whole(value) and ms <= math.max(T, whole(value))) then return true end
+  elseif field == 'tags' then
+    if value and in_order(value) or not value and call('HEXISTS', P .. 'meta', 'ms') == 0 then return true end -- not used yet
+  elseif field == 'paused' then
+    if not value or whole(string.match(value, '^(%d+);%d+;')) then return true end
+  elseif not value or whole(value) then
+    return true
+  end
+  if not fix then return false end
+  if field == 'tags' and not value then
+    reserve(16) -- finds them
+    must_ring = true
+  elseif put_right[field] then
+    put_right[field](ms or value, seq)
+  else
+    call('HDEL', P .. 'meta', field) -- begins again
+  end
+end
 local COUNTERS = { 'enqueued', 'completed', 'cancelled', 'removed', 'retried', 'snoozed', 'stalled', 'died', 'released', 'requeued',
   'expired', 'refused', 'dropped', 'gate', 'grace' }
 function check.c()
   local unread = {}
   for i, value in ipairs(call('HMGET', P .. 'meta', unpack(COUNTERS))) do
-    if value and not string.find(value, '^%-?%d+$') then unread[#unread + 1] = COUNTERS[i] end
+    if value and (#value > 18 or not string.find(value, '^%-?%d+$')) then unread[#unread + 1] = COUNTERS[i] end
   end
   if #unread > 0 then
     if not fix then return false end

@@ -12,13 +12,17 @@ local p = try('XPENDING', P .. 'ready:' .. ARGV[4], 'w', ARGV[5], ARGV[5], 1)
 if p.err or not p[1] or p[1][2] ~= ARGV[3] then return 0 end
 local notes = P .. 'notes:' .. ARGV[6]
 if ARGV[7] == 'log' then
-  local n = call('HINCRBY', notes, 'lines', 1)
+  local n = try('HINCRBY', notes, 'lines', 1)
+  if type(n) == 'table' then -- no number: begun again
+    n = 1
+    call('HSET', notes, 'lines', '1')
+  end
   call('HSET', notes, 'log:' .. n, fmt(T) .. ';' .. ARGV[8])
   local old = n - tonumber(ARGV[9])
   if old > 0 then call('HDEL', notes, 'log:' .. old) end
 else
   if string.sub(ARGV[7], 1, 5) == 'step:' and call('HEXISTS', notes, ARGV[7]) == 0 then
-    local steps = tonumber(call('HGET', notes, 'steps') or 0)
+    local steps = whole(call('HGET', notes, 'steps')) or 0
     if steps >= tonumber(ARGV[10]) then return -1 end
     call('HSET', notes, 'steps', fmt(steps + 1))
   end

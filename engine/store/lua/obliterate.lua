@@ -30,7 +30,7 @@ for i = 1, #fields, 2 do held[#held + 1] = fields[i] end
 family('keys', 'line:', held)
 if call('EXISTS', P .. 'keys') == 1 then return { 'more', 0 } end
 for class in (dedups or ''):gmatch('%d+') do
-  local generation = math.floor(math.max(T, tonumber(top_ms or 0)) / 2 ^ tonumber(class)) -- as in enqueue
+  local generation = math.floor(math.max(T, whole(top_ms) or 0) / 2 ^ tonumber(class)) -- as in enqueue
   for g = generation - 2, generation + 1 do call('UNLINK', P .. 'dedup:' .. class .. ':' .. fmt(g)) end
 end
 for tag in ALL:gmatch('.') do call('UNLINK', P .. 'ready:' .. tag) end

@@ -10,16 +10,17 @@
 --@use base ids line place
 local was = call('HGET', P .. 'meta', 'paused')
 local old_till, old_since, old_reason = string.match(was or '', '^(%d+);(%d+);(.*)$')
+if was and not old_till then old_till, old_since, old_reason = '0', '0', was end -- not ours: nothing runs, as `step` has it
 local stands = old_till and (old_till == '0' or tonumber(old_till) > T) -- else it was never paused, or that pause is over
 local ms = tonumber(ARGV[4])
+local till_ms = T + UP + ms -- opens never early
 if ARGV[3] == 'gate' then
-  local gate = tonumber(call('HGET', P .. 'meta', 'gate') or 0)
-  if T + ms <= gate then return 0 end
-  call('HSET', P .. 'meta', 'gate', fmt(T + ms))
+  if till_ms <= (whole(call('HGET', P .. 'meta', 'gate')) or 0) then return 0 end
+  call('HSET', P .. 'meta', 'gate', fmt(till_ms))
   return 1
 end
 if ARGV[3] == 'pause' then
-  local till, since, reason = ms > 0 and fmt(T + ms) or '0', fmt(T), ARGV[5]
+  local till, since, reason = ms > 0 and fmt(till_ms) or '0', fmt(T), ARGV[5]
   if stands and (reason == '' or reason == old_reason) then
     if reason == '' and ms == 0 then till = old_till end
     since, reason = old_since, old_reason

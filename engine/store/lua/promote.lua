@@ -12,7 +12,8 @@ if first == 0 or first > T then return { 0, first, T } end
 sound()
 for _, zset in ipairs({ 'retrying', 'scheduled' }) do
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. zset, '-inf', fmt(T), 'LIMIT', 0, limit - moved)) do
-    make_runnable(id, zset == 'retrying' and 't' or call('HGET', P .. 'where', id))
+    local place = zset == 'retrying' and 't' or call('HGET', P .. 'where', id)
+    make_runnable(id, zset == 'scheduled' and place == 't' and 'z' or place) -- it leaves the set it is in, whatever its row says
     moved = moved + 1
   end
 end

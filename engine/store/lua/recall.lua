@@ -10,5 +10,5 @@
 local p = try('XPENDING', P .. 'ready:' .. ARGV[4], 'w', ARGV[5], ARGV[5], 1)
 if p.err or not p[1] or p[1][2] ~= ARGV[3] then return { 0 } end
 local kept = call('HMGET', P .. 'notes:' .. ARGV[6], ARGV[7], 'steps')
-if not kept[1] and tonumber(kept[2] or 0) >= tonumber(ARGV[8]) then return { -1 } end
+if not kept[1] and (whole(kept[2]) or 0) >= tonumber(ARGV[8]) then return { -1 } end
 return { 1, kept[1] }

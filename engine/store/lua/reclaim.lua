@@ -30,7 +30,7 @@ local function graced(of) -- ms for which a lease of so many ms is spared, since
   return left
 end
 if ARGV[7] == '1' then
-  local beat, told = tonumber(m[1] or 0), tonumber(m[2] or 0) -- told: until when, for who looks
+  local beat, told = whole(m[1]) or 0, whole(m[2]) or 0 -- told: until when, for who looks
   local silence = T - beat
   if silence < -1000 then
     silence, told = DAY, 0
@@ -39,8 +39,9 @@ if ARGV[7] == '1' then
   if not must_write or beat == 0 or silence < 0 then silence = 0 end -- no beat: nobody ever came, so nobody was away
   for ms, ended in (m[4] or ''):gmatch('(%d+),(%d+);') do
     ms, ended = tonumber(ms), tonumber(ended)
-    -- what was no longer than this one says nothing more; and for a lease of twice its length the grace is over after three times that
-    if ms > silence and ended + ms * 3 > T then silences[#silences + 1] = { ms, ended } end
+    -- what was no longer than this one says nothing more; and for a lease of twice its length the grace is over after three times that;
+    -- one of the future is none: its clock would have been set back since, which is a silence of a day
+    if ms > silence and ended + ms * 3 > T and ended <= T + 1000 then silences[#silences + 1] = { ms, ended } end
   end
   if silence > 0 then silences[#silences + 1] = { silence, T } end
   if must_write then

@@ -11,7 +11,8 @@
 --@use base
 local me, by_tag, lost = ARGV[3], {}, {}
 if ARGV[4] == '*' then
-  for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
+  local tags = try('HGET', P .. 'meta', 'tags')
+  for tag in (type(tags) == 'string' and tags or ''):gmatch('.') do
     local mine = try('XPENDING', P .. 'ready:' .. tag, 'w', '-', '+', '500', me)
     for i, r in ipairs(mine.err and {} or mine) do mine[i] = r[1] end
     if #mine > 0 then
@@ -42,7 +43,8 @@ for tag, entries in pairs(by_tag) do
 end
 local asked = {}
 if #fields > 0 and call('EXISTS', P .. 'flags') == 1 then -- asked for by name: most fields are those of who waits for an end
-  for i, since in ipairs(call('HMGET', P .. 'flags', unpack(fields))) do
+  local told = try('HMGET', P .. 'flags', unpack(fields)) -- of a foreign type: the leases are renewed all the same
+  for i, since in ipairs(told.err and {} or told) do
     if since then asked[#asked + 1] = string.sub(fields[i], 2) end
   end
 end

@@ -21,9 +21,9 @@ local me, no, want, held, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), t
 local meta = call('HMGET', P .. 'meta', 'tags', 'paused', 'epoch', 'w:' .. me, 'solo', 'gate', 'rung')
 -- the usual call of an idle worker: nothing to settle, no suspect, nobody paused. It is answered before the closures of the parts
 -- below are built, which cost more than its own commands do (docs/performance.md)
-local streams = string.len(meta[1] or '')
-if #ARGV == 10 and streams > 0 and not meta[2] and tonumber(meta[6] or 0) <= T and not string.find(meta[1], 's', 1, true)
-  and (streams == 1 or (want < 10 and no % 10 > 0)) and no > tonumber(string.match(meta[4] or '0', '^%d+')) then
+local streams, gate = string.len(meta[1] or ''), whole(meta[6]) or 0
+if #ARGV == 10 and streams > 0 and not meta[2] and gate <= T and not string.find(meta[1], 's', 1, true)
+  and (streams == 1 or (want < 10 and no % 10 > 0)) and no > (tonumber(string.match(meta[4] or '0', '^%d+')) or 0) then
   local due, rows, got, cut = next_due(), {}, 0, false -- asked first: it fails where `scheduled` has a foreign type
   for tag in meta[1]:gmatch('.') do
     if got >= want then break end
@@ -50,23 +50,23 @@ end
 --@use ids envelope line place endings
 tags = meta[1] or ''
 local epoch = meta[3] or ''
-if not meta[1] then -- first use, or meta is gone: find the streams that are still there
+if not known(true, meta[1]) then -- first use, or meta is gone or written over: find the streams that are still there
   reserve(16)
   epoch = call('HGET', P .. 'meta', 'epoch')
 end
 local paused, pause = -1, meta[2] or ''
 if meta[2] then
-  paused = tonumber(string.match(meta[2], '^(%d+)'))
+  paused = whole(string.match(meta[2], '^(%d+);%d+;'))
+  if not paused then paused, pause = 0, '0;0;' .. pause end -- not ours: whoever wrote it may have meant that nothing should run
   if paused > 0 and paused <= T then -- a timed pause that is over
     call('HDEL', P .. 'meta', 'paused')
     tell('resumed', '', 'timed pause ended')
     paused, pause = -1, ''
   end
 end
-local gate = tonumber(meta[6] or 0)
 if meta[4] then
   local last, refused = string.match(meta[4], '^(%d+)|(.*)$')
-  last = tonumber(last)
+  last = tonumber(last) or 0 -- somebody wrote over it: as if there were none
   if no < last then return { 'stale', {}, {}, T, paused, 0, 0, epoch, '' } end
   if no == last then -- its reply was lost: answer again from the pending list
     local lost, rows = {}, {}

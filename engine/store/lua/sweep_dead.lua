@@ -14,11 +14,12 @@ if over > #entries then entries = call('XRANGE', P .. 'dead', '-', '+', 'COUNT',
 local ids = {}
 for i, x in ipairs(entries) do
   ids[i] = x[1]
-  local id = x[2][10]
+  local id = x[2][10] or x[1] -- somebody else's entry may have fewer fields
   call('HDEL', P .. 'where', id)
   if call('ZREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
 end
 if #ids == 0 then return { 0, 0 } end
 call('XDEL', P .. 'dead', unpack(ids))
-call('HINCRBY', P .. 'meta', 'removed', #ids)
+local counted = try('HINCRBY', P .. 'meta', 'removed', #ids)
+if type(counted) == 'table' then call('HSET', P .. 'meta', 'removed', #ids) end -- no number was there: it begins again
 return { #ids, #ids == limit and 1 or 0 }

@@ -9,12 +9,12 @@
 -- Used by  RedisStore.sweep_done
 --@use base
 local cut, keep, limit, kind = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local kept = tonumber(call('HGET', P .. 'meta', 'done_kept') or 0)
+local kept = whole(call('HGET', P .. 'meta', 'done_kept')) or 0
 local entries = call('XRANGE', P .. 'done', ARGV[7] == '' and '-' or '(' .. ARGV[7], '+', 'COUNT', limit)
 local ids, dropped, last, more = {}, 0, ARGV[7], #entries == limit and 1 or 0
 for _, x in ipairs(entries) do
   local cancelled = x[2][1] == 'x'
-  local n = cancelled and 1 or tonumber(x[2][4])
+  local n = cancelled and 1 or whole(x[2][4]) or 0 -- somebody else's entry is no job's end
   local old = tonumber(string.match(x[1], '^(%d+)')) < cut
   if not old and (keep < 0 or kept - dropped <= keep) then
     more = 0

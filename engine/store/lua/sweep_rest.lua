@@ -29,11 +29,11 @@ local function forget(worker)
 end
 local rows = call('HGETALL', P .. 'workers')
 for i = 1, #rows, 2 do
-  if workers < limit and T - (tonumber(string.match(rows[i + 1], '^(%d+);')) or 0) > gone then forget(rows[i]) end
+  if workers < limit and T - (whole(string.match(rows[i + 1], '^(%d+);')) or 0) > gone then forget(rows[i]) end
 end
 local r = call('HSCAN', P .. 'meta', ARGV[6], 'MATCH', 'p:*', 'COUNT', limit)
 for i = 1, #r[2], 2 do
-  if T - (tonumber(string.match(r[2][i + 1], '^%d+|(%d+)|')) or 0) > silent then
+  if T - (whole(string.match(r[2][i + 1], '^%d+|(%d+)|')) or 0) > silent then
     call('HDEL', P .. 'meta', r[2][i])
     producers = producers + 1
   end

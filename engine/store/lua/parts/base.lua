@@ -9,9 +9,12 @@ local call, try = redis.call, redis.pcall
 -- more than a server answers in one: while its clock is behind that of the ids (it was set back), theirs is the slower, and is caught up
 local FIRST, LAST = 10000000, 98000000
 local function fmt(n) return string.format('%.0f', n) end
+local function whole(v) -- the number that a field holds, as scripts write it; nil when it holds none, or what somebody else put there
+  return v and #v < 15 and tonumber(string.match(v, '^%d+$')) or nil
+end
 local T, UP = tonumber(ARGV[2]), 0 -- now in ms, and 1 when it is a part of a millisecond later than that
 if T == 0 then
   local t = call('TIME') -- read once: it moves within a script on Redis 7.0
   T = t[1] * 1000 + math.floor(t[2] / 1000)
-  UP = t[2] % 1000 > 0 and 1 or 0 -- a delay counts from T + UP: never early
+  UP = t[2] % 1000 > 0 and 1 or 0 -- a delay, a pause and a gate count from T + UP: never early
 end

@@ -1,7 +1,6 @@
 -- endings: what happens around a job when it leaves for good or is buried.
 local function bury(id, env, info, print, why) -- into the dead-letter queue; the caller hands its key over
-  local entry = next_id()
-  call('XADD', P .. 'dead', entry, 'j', env, 'i', info, 'f', print, 'w', why, 'id', id) -- an undecodable envelope has no id inside
+  local entry = append('dead', 'j', env, 'i', info, 'f', print, 'w', why, 'id', id) -- an undecodable envelope has no id inside
   call('HSET', P .. 'where', id, 'd:' .. entry)
   add('died', 1)
   tell('died', id, why)

@@ -12,18 +12,23 @@ local function short(id) return shorten(string.match(id, '^(%d+)-(%d+)$')) end
 local function long(row, at)
   return string.format('%d-%d', struct.unpack('>I6I7', row, at))
 end
+local function sane(row) -- a row as it can be one. Where bytes are too many or too few, it is not known whether there is a tail: `+` asks
+  local over = #row % WIDE
+  if over == 0 or (over == 1 and string.sub(row, -1) == '+') then return row end
+  return string.sub(row, 1, #row - over) .. '+'
+end
 local function read_lines(keys) -- many at once
   for at = 1, #keys, 200 do
     for i, row in ipairs(call('HMGET', P .. 'keys', unpack(keys, at, math.min(at + 199, #keys)))) do
       local key = keys[at + i - 1]
-      if not lines[key] then lines[key] = row or '' end
+      if not lines[key] then lines[key] = sane(row or '') end
     end
   end
 end
 local function line_of(key)
   local row = lines[key]
   if not row then
-    row = call('HGET', P .. 'keys', key) or ''
+    row = sane(call('HGET', P .. 'keys', key) or '')
     lines[key] = row
   end
   return row

@@ -20,7 +20,9 @@ end
 local function flush() -- what the helpers below saved up; every script that uses them ends with ring()
   write_rows()
   write_lines()
-  for field, n in pairs(deltas) do call('HINCRBY', P .. 'meta', field, fmt(n)) end
+  for field, n in pairs(deltas) do -- what is no number begins again: the rest of the change is written
+    if type(try('HINCRBY', P .. 'meta', field, fmt(n))) == 'table' then call('HSET', P .. 'meta', field, fmt(n)) end
+  end
   deltas = {}
 end
 local function ring()
@@ -35,11 +37,11 @@ local function tell(kind, id, detail) -- what happened, for other processes; nev
 end
 local function put(tag, id, env, since) -- re-add: a new entry id, which is the fence; the job id travels inside
   ensure(tag)
-  local entry = next_id()
+  local entry
   if since then -- given back: since when it could run, which its new id no longer tells
-    call('XADD', P .. 'ready:' .. tag, entry, 'j', env, 's', since)
+    entry = append('ready:' .. tag, 'j', env, 's', since)
   else
-    call('XADD', P .. 'ready:' .. tag, entry, 'j', env)
+    entry = append('ready:' .. tag, 'j', env)
   end
   where_rows[#where_rows + 1] = id
   where_rows[#where_rows + 1] = tag .. ':' .. entry
@@ -69,8 +71,7 @@ end
 local function admit(id, key, prio, env) -- runnable, key not held yet: take it, or wait behind it. True when it is ready
   if key ~= '' then
     if is_held(key) then
-      local entry = next_id()
-      call('XADD', P .. 'blocked', entry, 'j', env)
+      local entry = append('blocked', 'j', env)
       join(key, short(entry))
       where_rows[#where_rows + 1] = id
       where_rows[#where_rows + 1] = 'b:' .. entry

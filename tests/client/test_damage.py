@@ -1,0 +1,44 @@
+"""Damage: whatever was done to one key, the doctor tells of it, mends what is rows, and tells of the other queues all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.client import Client, Depth, Finding
+from engine.declared import QueueSpec
+from engine.store.redis_store import RedisStore
+from tests.support.damage import Damage, busy, damages, forget
+from tests.support.factory import enqueue
+
+UNSEEN = {"metrics", "bell", "control", "line:", "dedup:", "done", "settled", "notes:", "events"}
+"""Keys whose type no check-up looks at: capped ones, or those of one job or line (whose jobs are told). Who meets them tells."""
+
+
+async def told(client: Client, queue: str, depth: Depth | None = None) -> list[Finding]:
+    return [one for one in await client.checkup(depth) if one.subject == f"queue {queue}"]
+
+
+@pytest.mark.parametrize("damage", damages(), ids=str)
+async def test_damage_to_one_key_ends_no_check_up_and_what_is_rows_is_mended(
+    store: RedisStore, queue: str, damage: Damage
+) -> None:
+    other = f"{queue}-other"
+    client = Client(store, {name: QueueSpec(name) for name in (queue, other)})
+    await busy(store, queue)
+    await enqueue(store, other)
+    key = await damage.do(store, queue)
+    first = await told(client, queue)
+    assert first
+    assert [one.what for one in await told(client, other) if one.level == "problem"] == ["1 job and no live worker"]
+    mended = await told(client, queue, Depth(full=True, mend=True, write_off=True))
+    problems = [one.what for one in mended if one.level == "problem"]
+    if not damage.is_foreign:
+        assert [what for what in problems if "no live worker" not in what] == []
+        again = [one.what for one in await told(client, queue, Depth(full=True)) if one.level == "problem"]
+        assert [what for what in again if "no live worker" not in what] == []
+    elif damage.suffix not in UNSEEN:
+        assert [what for what in problems if "foreign type" in what]
+    if damage.is_foreign:
+        await store.link.call("DEL", key)
+        await client.checkup(Depth(full=True, mend=True, write_off=True))
+    await forget(store, other)
