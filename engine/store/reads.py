@@ -192,7 +192,7 @@ def read_pause(row: str, now_ms: int) -> Pause | None:
     until, _, rest = row.partition(";")
     since, _, reason = rest.partition(";")
     is_ours = bool(until and since and _NUMBER.fullmatch(until) and _NUMBER.fullmatch(since))
-    pause = Pause(_ms(until), _ms(since), reason) if is_ours else Pause(0, 0, row)  # until somebody resumes it, as scripts have it
+    pause = Pause(_ms(until), _ms(since), reason) if is_ours else Pause(0, 0, row)  # as scripts take it: until resumed
     return None if 0 < pause.until_ms <= now_ms else pause
 
 

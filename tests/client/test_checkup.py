@@ -128,7 +128,9 @@ async def test_ordering_keys_are_not_told_for_they_may_be_phone_numbers(client: 
     ids = await enqueue(store, queue, 2, ordering_key="+5511987654321")
     await store.link.call("XDEL", f"{prefix(queue)}ready:5", ids[0])
     findings = await client.checkup(Depth(mend=True, write_off=True))
-    assert "mended: an ordering key held by a job that is gone, or whose row is no line; given to the next in line" in [one.what for one in findings]
+    assert "mended: an ordering key held by a job that is gone, or whose row is no line; given to the next in line" in [
+        one.what for one in findings
+    ]
     assert not [one for one in findings if "98765" in one.what]
 
 
