@@ -25,6 +25,8 @@ from .outage import Outage
 
 GLANCES = 6
 """One in so many glances at an idle queue is a step, which believes nothing that was written down before."""
+NEWS = 60.0
+"""Seconds without it after which the same damage of a queue is told again."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -70,8 +72,8 @@ class Caller:
         self._now = (0, 0.0)
         """The server's clock, ms, in the last answer, and when that came."""
         self._server = self._epoch = ""
-        self._damage = ""
-        """What of the queue can't be read, as it was told."""
+        self._damage, self._damage_mono = "", 0.0
+        """What of the queue can't be read, as it was told, and when that was last met."""
 
     def __repr__(self) -> str:
         return f"<Caller {self._spec.name} call {self._number}>"
@@ -130,7 +132,9 @@ class Caller:
     async def _wait_for_mend(self, error: StoreError, tries: int) -> None:
         """The queue's data is damaged. No outage: the other queues of this process are served meanwhile."""
         self._outage.over()
-        if str(error) != self._damage:
+        now_mono = self._clock.mono()
+        last_mono, self._damage_mono = self._damage_mono, now_mono
+        if str(error) != self._damage or now_mono - last_mono > NEWS:  # some calls may go through meanwhile
             self._damage = str(error)
             told = trouble(self._spec.name, error)
             self._events.emit(ServiceFailed(service="Pool", error=told, at_ms=self._clock.now_ms()))
@@ -160,7 +164,6 @@ class Caller:
 
     def _answered_by(self, reply: StepReply) -> None:
         self._outage.over()
-        self._damage = ""
         self._answered = self._number
         self._now = (reply.now_ms, self._clock.mono())
         if reply.epoch != self._epoch:

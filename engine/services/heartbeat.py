@@ -83,9 +83,9 @@ class Heartbeat(Service):
                 if not is_damage(error):
                     raise
                 damaged[spec.name] = error  # the others must hear of us all the same
-        for queue, error in damaged.items():
+        for queue, why in damaged.items():
             if queue not in self._damaged:
-                self._report(trouble(queue, error))
+                self._report(trouble(queue, why))
         self._damaged = set(damaged)
         return len(self._queues) - len(damaged)
 

