@@ -18,7 +18,7 @@ async def told(client: Client, queue: str, depth: Depth | None = None) -> list[F
     return [one for one in await client.checkup(depth) if one.subject == f"queue {queue}"]
 
 
-@pytest.mark.parametrize("damage", damages(), ids=str)
+@pytest.mark.parametrize("damage", list(damages()), ids=str)
 async def test_damage_to_one_key_ends_no_check_up_and_what_is_rows_is_mended(
     store: RedisStore, queue: str, damage: Damage
 ) -> None:
