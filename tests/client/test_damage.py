@@ -9,6 +9,7 @@ from engine.declared import QueueSpec
 from engine.store.redis_store import RedisStore
 from tests.support.damage import Damage, busy, damages, forget
 from tests.support.factory import enqueue
+from tests.support.laws import assert_conserved, assert_sound
 
 UNSEEN = {"metrics", "bell", "control", "line:", "dedup:", "done", "settled", "notes:", "events"}
 """Keys whose type no check-up looks at: capped ones, or those of one job or line (whose jobs are told). Who meets them tells."""
@@ -41,4 +42,7 @@ async def test_damage_to_one_key_ends_no_check_up_and_what_is_rows_is_mended(
     if damage.is_foreign:
         await store.link.call("DEL", key)
         await client.checkup(Depth(full=True, mend=True, write_off=True))
-    await forget(store, other)
+    await assert_conserved(store, queue)
+    await assert_sound(store, queue)
+    for name in (queue, other):
+        await forget(store, name)  # of a family whose list was deleted `obliterate` knows nothing
