@@ -170,7 +170,7 @@ async def test_who_waits_for_an_end_hears_of_it_whatever_stands_where_ends_are_t
         if is_foreign:
             await store.link.call("SET", f"{prefix(queue)}settled", "not ours")
         else:
-            await raw(store, queue, "XADD", "settled", "*", "x", "y")
+            await raw(store, queue, "XADD", "settled", "*", "id", handle.id.partition("/")[2])
         async with running(engine):
             assert await waiting == "hello"
         await store.link.call("DEL", f"{prefix(queue)}settled")
