@@ -172,10 +172,12 @@ def verdicts(of: str, seen: Mapping[int, Seen]) -> list[Figure]:
 def _beside(of: str, size: int, least: int, seen: Mapping[int, Seen]) -> list[Figure]:
     here, there = seen[least], seen[size]
     where = f"at {size:,} {of} against {least:,}"
+    # a call costs some commands however many jobs it brings: without these two a reader could not tell growth from smaller calls
+    calls = f"; script calls a job {number(middle(there.of('steps')))} against {number(middle(here.of('steps')))}"
     found = [
         _ratio(f"drain rate {where}", here.of("rate"), there.of("rate"), at_least=1 - CLOSE),
         _ratio(f"server time a job {where}", here.of("server_us"), there.of("server_us"), at_most=1 + CLOSE),
-        _ratio(f"commands a job {where}", here.of("commands"), there.of("commands"), at_most=1 + CLOSE),
+        _ratio(f"commands a job {where}", here.of("commands"), there.of("commands"), calls, at_most=1 + CLOSE),
     ]
     if there.singles:
         found.append(_ratio(f"wait of single jobs, p50, {where}", here.wait(0.5), there.wait(0.5), at_most=1 + CLOSE))
@@ -184,10 +186,10 @@ def _beside(of: str, size: int, least: int, seen: Mapping[int, Seen]) -> list[Fi
     return found
 
 
-def _ratio(name: str, least: Sequence[float], most: Sequence[float], **target: float) -> Figure:
+def _ratio(name: str, least: Sequence[float], most: Sequence[float], besides: str = "", **target: float) -> Figure:
     """The median of the rounds' ratios: both sides of a round were measured within seconds, beside the same neighbours."""
     each = [there / here for here, there in zip(least, most, strict=True)]
-    note = f"medians {number(middle(most))} against {number(middle(least))}"
+    note = f"medians {number(middle(most))} against {number(middle(least))}{besides}"
     return Figure.of_runs(name, each, "x", note=note, **target)
 
 
