@@ -22,6 +22,7 @@ from ..errors import StoreError
 from ..store.claim import Claim
 from ..store.patience import pause
 from ..store.redis_store import RedisStore
+from ..store.translate import is_passing
 from .abreast import abreast
 from .holdings import Holdings
 
@@ -33,6 +34,9 @@ BLOCKED = 1.0
 QUEUES_AT_ONCE, MOST_AT_ONCE = 8, 32
 """For so many queues whose leases are due there is one connection, up to so many. With one for all, 100 queues of a server 20 ms
 away took longer than a lease of 2 s: all of them were lost."""
+
+MANY_TRIES = 10
+"""A queue that was refused is asked again after the pause that follows so many tries: only people can mend that."""
 
 LEAST_LIMIT = 0.5
 """Seconds that a renewal has at least for its answer: less would take a busy server for a dead connection."""
@@ -93,6 +97,8 @@ class LeaseKeeper:
         self._pinged_mono = 0.0
         self._unread_mono: dict[str, float] = {}
         """When what is pending for us, known or not, was last renewed."""
+        self._refused_until_mono: dict[str, float] = {}
+        """Until when a queue is left alone whose renewal the server refused: its data is damaged, or we lack a right."""
         self._told = False
         self._last_tick = 0.0
         self._last_cpu = 0.0
@@ -151,9 +157,10 @@ class LeaseKeeper:
                 await self.run_once(store)
                 failures = 0
             except StoreError as error:  # the pools tell of the outage; leases are renewed as soon as it ends
-                failures += 1
                 self._failed_passes += 1
-                wait = max(pause(failures, error, self._clock.random()), TICK)
+                if is_passing(error):  # else only what was refused waits, see `_renew_held`
+                    failures += 1
+                    wait = max(pause(failures, error, self._clock.random()), TICK)
             await self._clock.sleep(wait)
 
     async def run_once(self, store: RedisStore) -> Renewed:
@@ -166,7 +173,7 @@ class LeaseKeeper:
         due: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         for queue, claims in self._holdings.snapshot().items():
             lease, since_mono = self._leases_ms[queue] / 1000, min(claim.renewed_mono for claim in claims)
-            if now - since_mono > lease / 3:
+            if now - since_mono > lease / 3 and now >= self._refused_until_mono.get(queue, 0.0):
                 due.append((since_mono + lease, partial(self._renew_held, store, queue, claims, done)))
         if self._pinged_mono:
             for queue in self._leases_ms:
@@ -182,7 +189,12 @@ class LeaseKeeper:
         now = self._clock.mono()
         if self._is_dead(now, self._leases_ms[queue] / 1000):
             return
-        lost, asked = await store.renew(queue, self._worker, claims)
+        try:
+            lost, asked = await store.renew(queue, self._worker, claims)
+        except StoreError as error:
+            if not is_passing(error):
+                self._refused_until_mono[queue] = now + pause(MANY_TRIES, error, self._clock.random())
+            raise
         gone = set(lost)
         kept = [claim for claim in claims if claim.entry not in gone]
         for claim in kept:

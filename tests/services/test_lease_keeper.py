@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
 import pytest
 
 from engine import Clock
-from engine.errors import StoreRefused
+from engine.errors import StoreDenied, StoreRefused
 from engine.keys import prefix
 from engine.services.holdings import Holdings
 from engine.services.lease_keeper import LeaseKeeper, Renewed, Reports
@@ -21,6 +21,7 @@ from engine.store.redis_store import RedisStore
 from tests.support.factory import LEASE_MS, Hand, enqueue, reclaim
 from tests.support.fake_clock import FakeClock
 from tests.support.faults import FaultyStore, Proxy
+from tests.support.running import until
 
 MANY, FAR, FAR_LEASE_MS = 80, 0.03, 2_000
 """Queues, seconds that each answer takes, and their lease."""
@@ -220,6 +221,43 @@ async def test_a_queue_whose_renewal_is_refused_keeps_no_other_from_its_own(stor
         await bench.renew()
     assert refused() == 1
     assert bench.keeper.renewals == 3
+    assert await bench.renew() == Renewed(), "it is left alone for a while"
+    bench.clock.jump(8)
+    assert await bench.renew() == Renewed(renewed=4)
+
+
+async def test_a_queue_that_is_refused_for_good_makes_no_others_renewal_late(
+    server_url: str, store: RedisStore, queue: str
+) -> None:
+    """The pause after damage or a missing right is longer than many leases."""
+    names, clock, holdings = [f"{queue}-{n}" for n in range(2)], Clock(), Holdings()
+
+    class Refusing(RedisStore):
+        async def renew(self, queue: str, worker: str, claims: Iterable[Claim]) -> tuple[list[str], list[str]]:
+            if queue == names[0]:
+                raise StoreDenied("no right to it", code="NOPERM")
+            return await super().renew(queue, worker, claims)
+
+    keeper = LeaseKeeper(
+        holdings,
+        lambda: Refusing(Link(server_url, clock=clock), clock),
+        dict.fromkeys(names, 600),
+        worker="w1",
+        clock=clock,
+        reports=reports(Told()),
+    )
+    for name in names:
+        await enqueue(store, name)
+        await take(Hand(store, name), 1, clock, holdings)
+
+    async def renewals() -> int:
+        return keeper.renewals
+
+    keeper.start()
+    try:
+        await until(renewals, lambda n: n >= 3, 4.0)
+    finally:
+        await keeper.stop()
 
 
 async def test_many_queues_of_a_server_far_away_keep_their_leases(server_url: str, store: RedisStore, queue: str) -> None:
