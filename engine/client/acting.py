@@ -142,7 +142,7 @@ class Acting(Looking):
         return views
 
     async def resume(self, queue: str | None) -> list[PauseView]:
-        """Let a queue (None: all) give out jobs again. Raises UnknownQueue."""
+        """Let a queue (None: all) give out jobs again: its pause ends, a rate limit's gate opens. Raises UnknownQueue."""
         views = []
         for name in await self._chosen(queue):
             changed, maybe_done = await self._act(self.store.resume, name)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..keys import prefix
 from ..store.audit import Kind, Row, Verdict
 from ..store.rows import QueueCounts
 from .finding import Finding, of_queue
@@ -21,6 +22,8 @@ GLANCE = 2_000
 """Rows of each structure that are looked at unless all are asked for: under a second for a queue."""
 
 EXAMPLES = 3
+
+FOREIGN = "a key of it has a foreign type"
 
 _WORDS = {
     Kind.META: (
@@ -96,6 +99,28 @@ class Auditing(Looking):
             if on_bite is not None:
                 on_bite(len(rows))
         found.is_all = full or max(seen.values()) < GLANCE
+        return found
+
+    async def foreign_findings(self, queue: str, *, full: bool = False) -> list[Finding]:
+        """The keys of a queue that hold another type than the engine's: one finding each, of the families of ordering keys and of
+        notes one for all. Errors as `audit_rows`, without StoreRefused."""
+        found: list[Finding] = []
+        families: Counter[str] = Counter()
+        async for name in self.store.foreign_keys(queue, most=10**12 if full else GLANCE):
+            family = name.partition(":")[0]
+            if family in ("line", "notes"):
+                families[family] += 1
+                continue
+            key = prefix(queue) + name
+            mend = f"rename it out of the way: RENAME {key} foreign:{{{queue}}}:{name}, then engine doctor --full --fix"
+            found.append(of_queue("problem", queue, f"{FOREIGN}: {key}", mend))
+        for family, n in families.items():  # an ordering key may be a phone number
+            what = f"{FOREIGN}: {n:,} of the family {prefix(queue)}{family}:"
+            found.append(
+                of_queue(
+                    "problem", queue, what, "find them with TYPE, rename them out of the way, then engine doctor --full --fix"
+                )
+            )
         return found
 
     async def write_off(self, queue: str) -> bool:

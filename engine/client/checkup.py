@@ -14,17 +14,19 @@ from ..keys import registry, shown
 from ..masking import mask_text
 from ..store.rows import ConsumerRow, JobRow, QueueCounts, WorkerRow
 from ..store.translate import is_passing
-from .auditing import Auditing, audit_findings, law_finding
+from .auditing import FOREIGN, Auditing, audit_findings, law_finding
 from .checkup_server import server_findings
-from .finding import LEVELS, Finding, of_queue, of_server
+from .finding import LEVELS, Finding, Level, of_queue, of_server
 from .footing import LEASE_MS
-from .views import counted
+from .views import counted, instant
 
 OVERDUE_MS = 30_000
 """A promoter looks at every due time; so late means that none does."""
 STUCK = "the live workers' {} is stuck: look at their log, restart them one by one"
 DAMAGED = "find it with TYPE among the keys of docs/keys.md, and rename it out of the way"
 """What mends a key that holds what the engine never wrote."""
+LONG_GATE_MS = 3_600_000
+"""Limits of a provider end within the hour, mostly; a gate that is closed for longer, somebody should look at."""
 NEARLY_FULL = 0.9
 """Share of `max_waiting` from which a queue is told of: what comes next is refused, or the oldest are dropped."""
 SAMPLE = 50
@@ -69,7 +71,9 @@ class Checkup(Auditing):
             findings.append(of_server("problem", what, f"rename the key {registry()} out of the way"))
             names = sorted(self.queues)
         for queue in names:
-            findings += await self._guarded(queue, self._audited(queue, depth, on_bite))
+            foreign = await self._guarded(queue, self.foreign_findings(queue, full=depth.full))
+            findings += foreign
+            findings += await self._guarded(queue, self._audited(queue, depth, on_bite), told=foreign)
             findings += await self._guarded(queue, self._queue_findings(queue, depth, findings), told=findings)
         return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
@@ -81,7 +85,9 @@ class Checkup(Auditing):
         except StoreRefused as error:
             if not _is_damage(error):
                 raise
-            kind = "a key of it has a foreign type" if error.code == "WRONGTYPE" else "its rows can't be read"
+            if error.code == "WRONGTYPE" and any(one.subject == f"queue {queue}" and FOREIGN in one.what for one in told):
+                return []  # that key is named already
+            kind = FOREIGN if error.code == "WRONGTYPE" else "its rows can't be read"
             found = of_queue("problem", queue, f"{kind}: {error}", DAMAGED)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # what the server answered is not what we write
             what = f"its rows can't be read: {type(error).__name__}: {mask_text(str(error))}"
@@ -147,6 +153,7 @@ def queue_findings(
         age = format_duration((counts.now_ms - late[0].due_ms) / 1000)
         what = f"jobs are due since {age} and nobody moves them to their line"
         found.append(of_queue("problem", queue, what, STUCK.format("promoter")))
+    found += _gate(counts)
     if counts.grace_until_ms:
         left = format_duration((counts.grace_until_ms - counts.now_ms) / 1000)
         found.append(of_queue("note", queue, f"leases are spared for {left} more, after an outage or a jump of the clock"))
@@ -157,6 +164,19 @@ def queue_findings(
             of_queue("ok", queue, f"{counted(work, 'job')} pending, {counted(len(live), 'live worker')}, conservation exact")
         )
     return found
+
+
+def _gate(counts: QueueCounts) -> list[Finding]:
+    """A rate limit's gate: a note, since it opens by itself; a long one, or one that a clock set back made long, is a warning."""
+    left_ms = counts.gate_until_ms - counts.now_ms
+    if left_ms <= 0:
+        return []
+    until = instant(counts.gate_until_ms)
+    what = (
+        f"a rate limit's gate lets no job start for {format_duration(left_ms / 1000)} more{f', until {until}' if until else ''}"
+    )
+    level: Level = "warning" if left_ms > LONG_GATE_MS and counts.pending else "note"
+    return [of_queue(level, counts.queue, what, f"engine resume {counts.queue} opens it, when the limit is over already")]
 
 
 def _fullness(counts: QueueCounts, spec: QueueSpec | None) -> list[Finding]:

@@ -67,7 +67,10 @@ def _held_up(counts: QueueCounts) -> list[str]:
         end = f" until {instant(until)}, for {_in(until, counts.now_ms)} more" if until else ""
         parts.append(f"queue {counts.queue!r} is paused{reason}{end}: `engine resume {counts.queue}` lets it go on")
     elif counts.gate_until_ms:
-        parts.append(f"queue {counts.queue!r} waits out a rate limit, for {_in(counts.gate_until_ms, counts.now_ms)} more")
+        parts.append(
+            f"queue {counts.queue!r} waits out a rate limit, for {_in(counts.gate_until_ms, counts.now_ms)} more: "
+            f"`engine resume {counts.queue}` opens it before"
+        )
     return parts
 
 

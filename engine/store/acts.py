@@ -88,7 +88,7 @@ class ActVerbs(Verbs):
         return bool(await self._run("pause", queue, "pause", for_ms, reason))
 
     async def resume(self, queue: str, reason: str = "") -> bool:
-        """Let claims go on. False: it was not paused. Redis: lua/pause.lua."""
+        """Let claims go on: a pause ends, a rate limit's gate opens. False: there was neither. Redis: lua/pause.lua."""
         return bool(await self._run("pause", queue, "resume", 0, reason))
 
     async def gate(self, queue: str, for_ms: int) -> bool:

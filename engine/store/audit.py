@@ -26,6 +26,13 @@ BITE = 40
 STREAMS = "A1B2C3D4E5F6G7H8I9s"
 """Every ready stream a queue may have; `tags` in `meta` names those that are served."""
 
+TYPES: dict[str, str] = {
+    **dict.fromkeys(("meta", "metrics", "jobs", "where", "keys", "dedup:", "flags", "notes:", "workers"), "hash"),
+    **dict.fromkeys(("scheduled", "retrying", "line:", "noted"), "zset"),
+    **dict.fromkeys(("ready:", "bell", "control", "blocked", "dead", "done", "settled", "events"), "stream"),
+}
+"""Suffix of a key, or family of keys -> the type that the engine gave it."""
+
 FIELDS = ("ms", "seq", "tags", "paused", "beat", "done_kept")
 """Fields of `meta` that scripts go by and that no counter of the law is."""
 
@@ -72,6 +79,30 @@ class AuditVerbs(PageVerbs):
         """
         flat = [part for row in rows for part in (row.kind.value, row.about)]
         return [Verdict(answer) for answer in await self._run("mend", queue, int(mend), NOTES_MS, *flat)]
+
+    async def foreign(self, queue: str, names: Sequence[str]) -> list[str]:
+        """Those of the keys, by what stands behind the prefix, that hold another type than the engine's; `dedup:` asks for its
+        whole family. Redis: lua/foreign.lua."""
+        typed = [part for name in names for part in (TYPES.get(name) or TYPES[f"{name.partition(':')[0]}:"], name)]
+        return [text(name) for name in await self._run("foreign", queue, *typed)] if typed else []
+
+    async def foreign_keys(self, queue: str, *, most: int) -> AsyncIterator[str]:
+        """All such keys of a queue. Of `line:` and `notes:`, which are as many as there are ordering keys and jobs with notes,
+        about `most` each are looked at."""
+        single = [name for name in TYPES if name[-1] != ":" or name == "dedup:"] + [f"ready:{tag}" for tag in STREAMS]
+        usurped = await self.foreign(queue, single)
+        for name in usurped:
+            yield name
+        for command, index, family in (("HSCAN", "keys", "line:"), ("ZSCAN", "noted", "notes:")):
+            if index in usurped:
+                continue
+            seen = 0
+            async for page in self._scanned(queue, command, index, Kind.KEY):
+                for name in await self.foreign(queue, [family + row.about for row in page]):
+                    yield name
+                seen += len(page)
+                if seen >= most:
+                    break
 
     async def rows(self, queue: str, *, most: int) -> AsyncIterator[list[Row]]:
         """The rows of a queue that may contradict one another, in bites, in the order in which they must be mended: what

@@ -16,7 +16,7 @@ Role = Literal["producer", "worker", "web"]
 ROLES: tuple[Role, ...] = ("producer", "worker", "web")
 
 _PRODUCING = ("enqueue", "await_end")
-_NOT_FOR_WORKERS = ("remove", "requeue", "hasten", "obliterate", "mend", "inspect")
+_NOT_FOR_WORKERS = ("remove", "requeue", "hasten", "obliterate", "mend", "foreign", "inspect")
 _NOT_FOR_WEB = ("step", "renew", "reclaim", "heartbeat", "note", "recall")
 
 _GREETING = ("PING", "HELLO", "AUTH", "SELECT", "CLIENT SETNAME", "EVALSHA", "SCRIPT LOAD", "TIME", "INFO")

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from engine.client import Client, Depth, Finding
 from engine.client.checkup_server import server_findings
 from engine.declared import Limit, WhenFull
-from engine.keys import prefix
+from engine.keys import SUFFIXES, prefix
+from engine.store.audit import TYPES
 from engine.store.producing import Entry
 from engine.store.redis_store import RedisStore
 from engine.store.server import Replica
@@ -88,6 +89,21 @@ async def test_a_pause_over_work_is_a_warning(client: Client, store: RedisStore,
     assert finding.mend == f"engine resume {queue}"
 
 
+@pytest.mark.parametrize(("closed_ms", "level"), [(HOUR // 2, "note"), (48 * HOUR, "warning")], ids=["short", "long"])
+async def test_a_gate_is_told_with_its_end_and_how_to_open_it(
+    client: Client, store: RedisStore, queue: str, closed_ms: int, level: str
+) -> None:
+    await alive(store, queue)
+    await enqueue(store, queue)
+    await store.gate(queue, closed_ms)
+    (told,) = [one for one in await found(client, queue) if "gate" in one.what]
+    assert (told.level, told.mend) == (level, f"engine resume {queue} opens it, when the limit is over already")
+    assert ", until 2" in told.what
+    assert (await client.resume(queue))[0].changed
+    assert [one.level for one in await found(client, queue)] == ["ok"]
+    assert len(await Hand(store, queue, "w1").step(want=1)) == 1
+
+
 async def test_jobs_of_a_gone_worker_that_nobody_takes_over_are_a_problem(client: Client, store: RedisStore, queue: str) -> None:
     await enqueue(store, queue)
     (claim,) = await Hand(store, queue, "gone").step(want=1)
@@ -148,9 +164,26 @@ async def test_a_key_of_a_foreign_type_is_a_problem_and_the_rest_is_told_all_the
 ) -> None:
     await store.link.call("SET", f"{prefix(queue)}flags", "not ours")
     await enqueue(store, queue)
-    problems = [one.what for one in await found(client, queue) if one.level == "problem"]
-    assert problems[0].startswith("a key of it has a foreign type")
+    problems = {one.what: one.mend for one in await found(client, queue) if one.level == "problem"}
+    key = f"{prefix(queue)}flags"
+    way_out = f"rename it out of the way: RENAME {key} foreign:{{{queue}}}:flags, then engine doctor --full --fix"
+    assert problems[f"a key of it has a foreign type: {key}"] == way_out
     assert "1 job and no live worker" in problems
+
+
+@pytest.mark.damaged
+async def test_every_key_of_a_foreign_type_is_told_by_its_name(client: Client, store: RedisStore, queue: str) -> None:
+    usurped = {"bell", "events", "done", "metrics", "ready:A"}
+    for name in usurped:
+        await store.link.call("SET", prefix(queue) + name, "not ours")
+    told = [one.what.rpartition("}:")[2] for one in await found(client, queue) if "foreign type" in one.what]
+    assert sorted(told) == sorted(usurped)
+
+
+def test_a_type_is_known_of_every_kind_of_key() -> None:
+    assert set(TYPES) == set(SUFFIXES)
+    words = {"hash": "hash", "zset": "sorted set", "stream": "stream"}
+    assert [name for name, kind in TYPES.items() if words[kind] not in SUFFIXES[name].partition(":")[0]] == []
 
 
 @pytest.mark.parametrize("what_went", ["stream", "group"])

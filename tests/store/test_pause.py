@@ -36,6 +36,23 @@ async def test_who_resumes_after_the_end_of_a_timed_pause_hears_that_it_was_not_
     assert told == [b"lunch", b"timed pause ended"]
 
 
+async def test_a_resume_opens_the_gate_of_a_rate_limit(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await enqueue(timed, queue)
+    hand = Hand(timed, queue)
+    await timed.gate(queue, HOUR)
+    now.forward(-HOUR)  # the server's clock is set back: the limit would last an hour longer
+    reply = await hand.step(want=1)
+    assert (reply.rows, reply.paused_until_ms) == ([], now.ms + 2 * HOUR)
+    rings = await raw(store, queue, "XREVRANGE", "bell", "+", "-")
+    assert await timed.resume(queue)
+    assert await raw(store, queue, "XREVRANGE", "bell", "+", "-") != rings, "who sleeps is woken"
+    reply = await hand.step(want=1)
+    assert (len(reply.rows), reply.paused_until_ms) == (1, -1)
+    assert not await timed.resume(queue)
+
+
 async def test_a_pause_without_end_says_so_and_why(store: RedisStore, queue: str) -> None:
     hand = Hand(store, queue)
     assert (await hand.step(want=1)).pause == ""

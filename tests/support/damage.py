@@ -89,7 +89,7 @@ _JUNK: dict[str, list[str]] = {
     "where": ["HSET zzz ??", "HSET 1-1 5:" + "9" * 30, "HSET 1-1 t", "HSET 1-1 d:x"],
     "scheduled": ["ZADD 1 zzz", "ZADD inf zzz", "ZADD -inf 1-1", "ZADD 1e300 1-1"],
     "retrying": ["ZADD 1 zzz", "ZADD inf zzz", "ZADD -inf 1-1", "ZADD 1e300 1-1"],
-    "blocked": ["XADD * x y", "XADD * j rubbish", f"XADD {FUTURE} j rubbish"],
+    "blocked": ["XADD * x y", "XADD * j rubbish", "XADD * j 1;0;5;--;1;0;kX", f"XADD {FUTURE} j rubbish"],
     "keys": [*("HSET j " + "x" * size for size in (5, 13, 14)), "HSET k ab", "HSET many abc", "HSET j +"],
     "line:": ["ZADD 0 ab", "ZADD 0 thirteen-bytes", "ZADD 5 abcdefghijklm"],
     "dedup:": ["HSET d abc", "HSET d 1-1;abc", "HSET zzz ;"],

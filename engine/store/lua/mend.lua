@@ -95,7 +95,8 @@ function check.b(entry)
   if id == '' then -- blocked at enqueue: its entry's id is the job's
     id, env = entry, head .. entry .. string.sub(env, at)
   end
-  local prio, key = read(env)
+  local prio, key
+  if id and is_id(id) then prio, key = read(env) end
   if prio and key ~= '' then
     if is_held(key) and place_in_line(key, entry) > 0 then return true end
   end
@@ -108,7 +109,7 @@ function check.b(entry)
   if prio then
     admit(id, key, prio, env)
   else
-    bury(id or entry, env, '', 'undecodable', 'undecodable')
+    bury(id and is_id(id) and id or entry, env, '', 'undecodable', 'undecodable')
   end
 end
 function check.k(key)

@@ -5,6 +5,7 @@
 -- ARGV[3]  'pause', 'resume' or 'gate' (a rate limit of the outside: closes for a while, never shortens, is no pause)
 -- ARGV[4]  for how many ms (0: until resumed)    ARGV[5]  reason
 --          a pause without a reason leaves the reason that stands and, without a time, the end that stands
+--          a resume opens the gate, too
 -- Returns  1 when it changed something, else 0
 -- Used by  RedisStore.pause, RedisStore.resume, RedisStore.gate
 --@use base ids line place
@@ -30,9 +31,10 @@ if ARGV[3] == 'pause' then
   tell('paused', '', reason)
   return row == was and 0 or 1
 end
-if not was then return 0 end
-call('HDEL', P .. 'meta', 'paused')
-tell('resumed', '', stands and ARGV[5] or 'timed pause ended')
+local shut = (whole(call('HGET', P .. 'meta', 'gate')) or 0) > T -- whoever resumes knows that the limit is over, too
+if not was and not shut then return 0 end
+call('HDEL', P .. 'meta', 'paused', 'gate')
+tell('resumed', '', (stands or not was) and ARGV[5] or 'timed pause ended')
 must_ring = true
 ring()
-return stands and 1 or 0
+return (stands or shut) and 1 or 0

@@ -54,9 +54,9 @@ class QueueModel(LeasesModel):
 
     def resume(self) -> bool:
         """Whether it was paused."""
-        stood = self.is_paused
-        if self.paused is not None:
-            self.paused = None
+        stood = self.is_paused or self.gate_ms > self.now.ms
+        if self.paused is not None or self.gate_ms > self.now.ms:
+            self.paused, self.gate_ms = None, 0
             self.must_ring = True
             self.tell("resumed", "")
         return stood

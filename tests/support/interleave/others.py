@@ -161,7 +161,8 @@ class Others:
             await ask(self._store.gate(world.queue, HOUR))
             return world._replace(gate_ms=max(world.gate_ms, world.now_ms + HOUR)), Change(verb)
         await ask(self._store.pause(world.queue, "why") if verb == "pause" else self._store.resume(world.queue))
-        return world._replace(is_paused=verb == "pause"), Change(verb)
+        gate_ms = world.gate_ms if verb == "pause" else 0
+        return world._replace(is_paused=verb == "pause", gate_ms=gate_ms), Change(verb)
 
     async def _sweep(self, world: World, verb: str, before: Facts) -> Change:
         change, past = Change(verb), world.now_ms + 2 * HOUR

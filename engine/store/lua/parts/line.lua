@@ -99,7 +99,7 @@ local function next_of(key) -- the holder has left for good: who is next holds t
       if id == '' then -- blocked at enqueue: its entry's id is the job's
         set_line(key, rest)
         return entry, entry, prio, head .. entry .. string.sub(env, at)
-      elseif id then
+      elseif id and string.find(id, '^%d+%-%d+$') then -- else none of ours: it is left where it is
         set_line(key, short(id) .. string.sub(rest, WIDE + 1))
         return entry, id, prio, env
       end
