@@ -10,6 +10,7 @@ import pytest
 
 from engine import Clock
 from engine.declared import DAY_MS
+from engine.errors import StoreRefused
 from engine.events import Events, Swept
 from engine.services.sweeper import SILENT_MS, Sweep, Sweeper
 from engine.store.redis_store import RedisStore
@@ -44,6 +45,23 @@ async def test_dead_jobs_are_kept_seven_days_and_not_a_pass_longer(store: RedisS
     assert (await service.run_once()).dead == 3
     assert await states(store, queue, ids) == ["-"] * 3
     assert (await store.counts(queue)).removed == 3
+
+
+@pytest.mark.damaged
+async def test_a_part_that_is_damaged_keeps_no_other_from_being_swept(store: RedisStore, queue: str) -> None:
+    now = Now()
+    timed = at_time(store, now)
+    await finish(timed, queue, 0, dead=3)
+    await store.heartbeat(queue, "gone", b"x")
+    await raw(store, queue, "HSET", "workers", "gone", "1;x")
+    await raw(store, queue, "SET", "done", "not ours")
+    now.forward(8 * DAY_MS)
+    events = Events(Clock())
+    with Recorder(events) as recorder, pytest.raises(StoreRefused, match="another type"):
+        await sweeper(timed, queue, events).run_once()
+    assert (await store.counts(queue)).removed == 3
+    assert await raw(store, queue, "HLEN", "workers") == 0, "after it, too"
+    assert [event.dead for event in recorder.all(Swept)] == [3], "what was dropped is told"
 
 
 async def test_the_dead_go_by_number_too_where_one_is_declared(store: RedisStore, queue: str) -> None:
