@@ -256,19 +256,25 @@ class Producer:
     ) -> list[Enqueued]:
         """Send that call until it is answered or time is up. `unanswered`: it was sent before, and may be in."""
         link = self._store.link
+        is_calm = not unanswered
 
         async def once() -> list[Enqueued]:
+            nonlocal is_calm
             now = self._clock.mono()
             known_until_mono = lane.known_until_mono
             if now >= known_until_mono:
                 await self._store.register_queue(lane.queue, self._clock.now_ms())
                 known_until_mono = now + REGISTER_AGAIN
             last = answered = lane.answered
-            is_same = link.connects == lane.connects and link.is_up(lane.queue)
-            if answered and not is_same and now - lane.answered_mono < REMEMBERED:
-                last = await self._store.last_enqueue(lane.queue, lane.answered_as)
-            connects = link.connects
-            added = await self._store.enqueue(lane.queue, name, number, entries, lane.limit, self._replicas)
+            connects, added = link.connects, None
+            if is_calm and answered and connects == lane.connects:
+                is_calm = False
+                added = await self._send_calmly(lane, name, number, entries)
+            if added is None:
+                if answered and now - lane.answered_mono < REMEMBERED:
+                    last = await self._store.last_enqueue(lane.queue, lane.answered_as)
+                connects = link.connects
+                added = await self._store.enqueue(lane.queue, name, number, entries, lane.limit, self._replicas)
             lane.answered, lane.answered_as, lane.answered_mono = number, name, now
             lane.connects, lane.known_until_mono = connects, known_until_mono
             self._tell_loss(lane.queue, answered - last)
@@ -304,6 +310,16 @@ class Producer:
                 "Await repeat() of this error to find out; it takes effect once",
                 repeat=repeat,
             ) from error
+
+    async def _send_calmly(self, lane: _Lane, name: str, number: int, entries: Sequence[Entry]) -> list[Enqueued] | None:
+        """Send it as soon as a connection is free, to the server that answered before; None when it is to be asked first."""
+        link, limit, replicas = self._store.link, lane.limit, self._replicas
+        try:
+            return await self._store.enqueue(lane.queue, name, number, entries, limit, replicas, link.timeout, lane.connects)
+        except StoreError as error:
+            if not is_passing(error) or isinstance(error, StoreUnanswered):
+                raise
+            return None
 
     def _tell_loss(self, queue: str, calls: int) -> None:
         """After trouble another server answered, or the same one after a restart, and does not know what was acknowledged."""

@@ -152,16 +152,31 @@ class Link:
             if self._closed:
                 await wire.drop()
 
-    async def run_at_once(self, name: str, queue: str, prefix: str, *args: Any, timeout: float, replicas: int = 0) -> Any:
-        """One request, answered within `timeout` seconds: there is no waiting for a connection, and a script that the server does
-        not have is not loaded. With `replicas`: answered when so many have what it wrote.
+    async def run_at_once(
+        self,
+        name: str,
+        queue: str,
+        prefix: str,
+        *args: Any,
+        timeout: float,
+        replicas: int = 0,
+        since: int | None = None,
+    ) -> Any:
+        """One request, answered within `timeout` seconds: no connection is made for it, nor waited for, and a script that the
+        server does not have is not loaded. `replicas`: answered when so many have what it wrote. `since`: wait for a connection
+        that comes free, but be sent only while `connects` is that.
 
         Raises:
-            StoreUnreachable: no connection is up and free; nothing was sent.
+            StoreUnreachable: no such connection; nothing was sent.
             StoreUnanswered, StoreRefused: as `Wire.call`, `Wire.run_confirmed`.
         """
         wires = self._wires_to(queue)
         wire = None if wires is None else wires.take_up()
+        if wires is not None and wire is None and since is not None:
+            wire = wires.take() or await wires.wait()
+            if not wire.is_up or self.connects != since:
+                wires.give(wire)
+                wire = None
         if wires is None or wire is None:
             raise StoreUnreachable(f"no connection to {self.where} is up and free")
         try:
@@ -175,11 +190,6 @@ class Link:
             wires.give(wire)
             if self._closed:
                 await wire.drop()
-
-    def is_up(self, queue: str) -> bool:
-        """True when a call would leave at once, over a connection that nobody uses."""
-        wires = None if self._closed else self._wires_to(queue)
-        return wires is not None and wires.is_up
 
     def _wires_to(self, queue: str) -> Wires | None:
         """Those that calls about this queue share; None while it is not known which node of the cluster has it."""

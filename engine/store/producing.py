@@ -57,9 +57,10 @@ class ProducingVerbs(Verbs):
         limit: Limit = NO_LIMIT,
         replicas: int = 0,
         within: float | None = None,
+        since: int | None = None,
     ) -> list[Enqueued]:
         """Add jobs, one answer each. The same producer and number again adds nothing and gives the same answer; with `replicas`,
-        it comes when so many of them have the jobs too. `within`: seconds for a single request over a connection that is up, as
+        it comes when so many of them have the jobs too. `within`, `since`: a single request, as
         `Link.run_at_once`; only where the same was answered before, when it was looked whether our user has the rights.
 
         Raises:
@@ -75,7 +76,9 @@ class ProducingVerbs(Verbs):
         for entry in entries:
             args += (entry.head, entry.body)
         if within is not None:
-            reply = await self.link.run_at_once("enqueue", queue, prefix(queue), *args, timeout=within, replicas=replicas)
+            reply = await self.link.run_at_once(
+                "enqueue", queue, prefix(queue), *args, timeout=within, replicas=replicas, since=since
+            )
         elif replicas:
             reply = await self.link.run_confirmed(replicas, "enqueue", queue, prefix(queue), *args)
         else:

@@ -17,6 +17,7 @@ from engine.options import EnqueueOptions
 from engine.producer import TOGETHER, Producer
 from engine.store.producing import Enqueued, Entry
 from engine.store.redis_store import RedisStore
+from engine.store.scripts import script
 from tests.support.factory import body, lone_store
 from tests.support.faults import Proxy, calls
 from tests.support.running import until
@@ -206,6 +207,20 @@ async def test_calls_that_waited_for_those_before_them_are_one_request_each(own_
         await one.close()
 
 
+async def test_calls_of_more_queues_than_there_are_connections_are_one_request_each(
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.wires.MAX_WIRES", 2)
+    async with lone_store(own_server.url) as store:
+        one = Producer(store, name="p", clock=Clock(), timeout=5.0)
+        for again in range(5):
+            await asyncio.gather(*(one.add(f"q{n}", ONE) for n in range(9)))
+            if again == 1:  # both are connected, and every queue was answered since
+                await store.link.call("CONFIG", "RESETSTAT")
+        assert await requests(store) == {"evalsha": 27}
+        await one.close()
+
+
 async def test_a_limit_shorter_than_a_connections_own_leaves_other_connections_alone(
     proxy: Proxy, far: RedisStore, one: Producer, queue: str
 ) -> None:
@@ -220,19 +235,35 @@ async def test_a_limit_shorter_than_a_connections_own_leaves_other_connections_a
     await other.drop()
 
 
-async def test_every_queue_hears_what_a_server_lost_also_when_another_queues_call_has_reconnected(own_server: OwnServer) -> None:
+@pytest.mark.parametrize("how", ["in turn", "waiting for one connection"])
+async def test_every_queue_hears_what_a_server_lost_also_when_another_queues_call_has_reconnected(
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("engine.store.wires.MAX_WIRES", 1)
     events, told = Events(Clock()), list[DataLoss]()
     events.subscribe(told.append, DataLoss)
-    async with lone_store(own_server.url) as store:
-        one = Producer(store, name="p", clock=Clock(), timeout=5.0, events=events)
-        for queue in ("a", "b"):
+    async with Proxy(own_server.url) as proxy, lone_store(proxy.url) as far:
+        one = Producer(far, name="p", clock=Clock(), timeout=5.0, events=events)
+        for queue in ("a", "b", "c"):
             await one.add(queue, ONE)
         own_server.kill()
         shutil.rmtree(own_server.directory / "appendonlydir")
         own_server.start()
-        for queue in ("a", "b"):
-            await one.add(queue, ONE)
-        assert [loss.queue for loss in told] == ["a", "b"]
+        async with lone_store(own_server.url) as other:  # somebody came before us: a missing script does not give it away
+            await other.link.call("SCRIPT", "LOAD", script("enqueue").text)
+        await proxy.cut_all()
+        if how == "waiting for one connection":
+            proxy.swallow()
+        callers = [Caller(one, "a")]
+        if how == "in turn":
+            await callers[0].heard()
+        await until(lambda: asyncio.sleep(0, proxy.came), lambda came: came == 2)  # it connects: the others wait for that
+        callers += [Caller(one, "b"), Caller(one, "c")]
+        await asyncio.sleep(0)
+        proxy.heal()
+        for caller in callers:
+            assert len(await caller.heard()) == 1  # type: ignore[arg-type]  # not an error
+        assert sorted(loss.queue for loss in told) == ["a", "b", "c"]
         await one.close()
 
 
