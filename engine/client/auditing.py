@@ -49,6 +49,11 @@ _WORDS = {
         "in order again: due now where the time was lost, removed where the data was",
     ),
     Kind.WHERE: ("a trace of a job that is nowhere", "{} traces of jobs that are nowhere", "dropped"),
+    Kind.HELD: (
+        "a job that runs, or is to run next, beside its ordering key's holder",
+        "{} jobs that run, or are to run next, beside their ordering keys' holders",
+        "holder of its key, or first in line behind the one that runs",
+    ),
     Kind.BLOCKED: (
         "a blocked job that stands in no line",
         "{} blocked jobs that stand in no line",
@@ -86,7 +91,7 @@ class Auditing(Looking):
         """
         found = Audited()
         seen: Counter[Kind] = Counter()
-        async for rows in self.store.rows(queue, most=10**12 if full else GLANCE):
+        async for rows in self.store.rows(queue, most=10**12 if full else GLANCE, mend=mend):
             verdicts = await self._ask(self.store.examine, queue, rows)
             wrong = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict is Verdict.WRONG]
             if wrong:

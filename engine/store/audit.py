@@ -47,6 +47,7 @@ class Kind(StrEnum):
     READDED = "e"
     TIMED = "t"
     WHERE = "w"
+    HELD = "h"
     BLOCKED = "b"
     KEY = "k"
     FLAG = "f"
@@ -104,9 +105,10 @@ class AuditVerbs(PageVerbs):
                 if seen >= most:
                     break
 
-    async def rows(self, queue: str, *, most: int) -> AsyncIterator[list[Row]]:
+    async def rows(self, queue: str, *, most: int, mend: bool = False) -> AsyncIterator[list[Row]]:
         """The rows of a queue that may contradict one another, in bites, in the order in which they must be mended: what
-        a later kind is judged by comes first. At most about `most` of each structure."""
+        a later kind is judged by comes first. At most about `most` of each structure; but to `mend` by, whoever must hold an
+        ordering key is looked for among all: a key that seems free is given away."""
         yield [Row(Kind.META, field) for field in FIELDS]
         yield [Row(Kind.UNSERVED, tag) for tag in STREAMS]
         tags = await self.tags(queue)
@@ -114,11 +116,12 @@ class AuditVerbs(PageVerbs):
             yield served
         for pages in (
             *(self._pending(queue, tag) for tag in STREAMS),
-            *(self._readded(queue, tag) for tag in STREAMS),
+            *(self._in_line(queue, tag) for tag in STREAMS),
             self._scanned(queue, "ZSCAN", "scheduled", Kind.TIMED),
             self._scanned(queue, "ZSCAN", "retrying", Kind.TIMED),
             self._scanned(queue, "HSCAN", "jobs", Kind.TIMED),
             self._scanned(queue, "HSCAN", "where", Kind.WHERE),
+            self._delayed(queue, most=10**12 if mend else most),
             self._behind(queue),
             self._scanned(queue, "HSCAN", "keys", Kind.KEY),
             self._scanned(queue, "HSCAN", "flags", Kind.FLAG),
@@ -129,7 +132,7 @@ class AuditVerbs(PageVerbs):
                 for at in range(0, len(page), BITE):
                     yield page[at : at + BITE]
                 seen += len(page)
-                if seen >= most:
+                if seen >= most and not (mend and page[0].kind in (Kind.READDED, Kind.HELD)):
                     break
 
     async def _scanned(self, queue: str, command: str, name: str, kind: Kind) -> AsyncIterator[list[Row]]:
@@ -151,10 +154,27 @@ class AuditVerbs(PageVerbs):
             yield [Row(Kind.PENDING, f"{tag}:{text(row[0])}") for row in found]
             start = f"({text(found[-1][0])}"
 
-    async def _readded(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
-        """Entries whose job has another id than theirs; a fresh one is in no other structure."""
+    async def _in_line(self, queue: str, tag: str) -> AsyncIterator[list[Row]]:
+        """Entries whose job has another id than theirs; a fresh one is in no other structure. And those with an ordering key: who
+        waits or runs must hold it."""
         async for page in self._entries(queue, f"ready:{tag}"):
-            yield [Row(Kind.READDED, f"{tag}:{entry}") for entry, value in page if _has_id(value)]
+            for kind, asked in ((Kind.READDED, _has_id), (Kind.HELD, _has_key)):
+                if rows := [Row(kind, f"{tag}:{entry}") for entry, value in page if asked(value)]:
+                    yield rows
+
+    async def _delayed(self, queue: str, *, most: int) -> AsyncIterator[list[Row]]:
+        """Jobs that keep their ordering key until they run again: snoozed and retrying ones, by `most` rows of `where` or all."""
+        cursor, seen = "0", 0
+        while seen < most:
+            found = await self.link.call("HSCAN", prefix(queue) + "where", cursor, "COUNT", PAGE, queue=queue)
+            cursor, rows = text(found[0]), found[1]
+            if held := [
+                Row(Kind.HELD, text(job_id)) for job_id, row in zip(rows[::2], rows[1::2], strict=True) if row in (b"z", b"t")
+            ]:
+                yield held
+            seen += len(rows) // 2
+            if cursor == "0":
+                return
 
     async def _behind(self, queue: str) -> AsyncIterator[list[Row]]:
         async for page in self._entries(queue, "blocked"):
@@ -171,3 +191,9 @@ def _has_id(envelope: bytes) -> bool:
     """True for the envelope of a job that was added again: its id stands in the header."""
     parts = envelope.split(b";", 4)
     return len(parts) == 5 and parts[3] != b""
+
+
+def _has_key(envelope: bytes) -> bool:
+    """True for the envelope of a job with an ordering key: its header says how long that is."""
+    parts = envelope.split(b";", 5)
+    return len(parts) == 6 and parts[4] not in (b"", b"0")

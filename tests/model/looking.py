@@ -43,7 +43,7 @@ class Looking(Base):
 
         async def wrong() -> list[Row]:
             found = []
-            async for rows in self.store.rows(self.queue, most=5_000):
+            async for rows in self.store.rows(self.queue, most=5_000, mend=mend):
                 verdicts = await self.store.examine(self.queue, rows, mend=mend)
                 found += [row for row, verdict in zip(rows, verdicts, strict=True) if verdict is not Verdict.SOUND]
             return found
