@@ -18,13 +18,10 @@ from engine.services.lease_keeper import LeaseKeeper, Renewed, Reports
 from engine.store.claim import Claim
 from engine.store.link import Link
 from engine.store.redis_store import RedisStore
-from tests.support.factory import LEASE_MS, Hand, enqueue, reclaim
+from tests.support.factory import LEASE_MS, Hand, enqueue, lone_store, reclaim
 from tests.support.fake_clock import FakeClock
 from tests.support.faults import FaultyStore, Proxy
 from tests.support.running import until
-
-MANY, FAR, FAR_LEASE_MS = 80, 0.03, 2_000
-"""Queues, seconds that each answer takes, and their lease."""
 
 
 @dataclass
@@ -260,31 +257,29 @@ async def test_a_queue_that_is_refused_for_good_makes_no_others_renewal_late(
         await keeper.stop()
 
 
-async def test_many_queues_of_a_server_far_away_keep_their_leases(server_url: str, store: RedisStore, queue: str) -> None:
-    """One call after the other, a pass over all of them would take longer than a lease."""
-    names, clock, holdings, lost = [f"{queue}-{n}" for n in range(MANY)], Clock(), Holdings(), list[str]()
-    async with Proxy(server_url) as proxy:
-        proxy.slow(FAR / 2)
-        keeper = LeaseKeeper(
-            holdings,
-            lambda: RedisStore(Link(proxy.url, clock=clock), clock),
-            dict.fromkeys(names, FAR_LEASE_MS),
-            worker="w1",
-            clock=clock,
-            reports=Reports(lost=lambda q, e: lost.append(q), asked=lambda q, i: None, blocked=lambda s, where: None),
-        )
-        for name in names:
-            await enqueue(store, name)
-            await take(Hand(store, name), 1, clock, holdings)
-        keeper.start()
-        end_mono, moved = clock.mono() + 1.7 * FAR_LEASE_MS / 1000, 0
-        while clock.mono() < end_mono:
-            for name in names:
-                moved += (await store.reclaim(name, "r", FAR_LEASE_MS, 3, {}, grace=False)).moved
-            await asyncio.sleep(0.1)
-        await keeper.stop()
-    assert (moved, lost) == (0, [])
-    assert keeper.renewals >= 2 * MANY
+@pytest.mark.parametrize(("many", "at_once"), [(80, 10), (264, 32)])
+async def test_many_queues_of_a_server_far_away_are_renewed_side_by_side(
+    server_url: str, store: RedisStore, queue: str, many: int, at_once: int
+) -> None:
+    """One call after the other, a pass over 100 queues 20 ms away took longer than their leases of 2 s, and all were lost."""
+    now = most = 0
+
+    class Counted(RedisStore):
+        async def renew(self, queue: str, worker: str, claims: Iterable[Claim]) -> tuple[list[str], list[str]]:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            try:
+                return await super().renew(queue, worker, claims)
+            finally:
+                now -= 1
+
+    bench = await _one_each(store, [f"{queue}-{n}" for n in range(many)])
+    async with Proxy(server_url) as proxy, lone_store(proxy.url) as far:
+        await far.link.call("PING")
+        proxy.slow(0.01)
+        assert await bench.keeper.run_once(Counted(far.link, bench.clock)) == Renewed(renewed=many)
+        assert (most, proxy.came) == (at_once, at_once), "calls, and connections for them"
 
 
 @dataclass
