@@ -16,11 +16,12 @@ from ..errors import StoreError
 from ..events import Events
 from ..store.redis_store import RedisStore
 from ..store.translate import is_damage
+from .abreast import abreast
 from .base import Service, trouble
 from .holdings import Holdings
 
 AT_ONCE = 8
-"""Queues that a starting worker tells of side by side, and connections that takes."""
+"""Queues that are told side by side, and connections that takes."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -53,7 +54,8 @@ class Heartbeat(Service):
 
     async def begin(self, timeout: float) -> None:
         """The first beat, some queues at a time, each waited for up to `timeout` seconds; call before the pools claim. With a
-        thousand queues, one after the other and within one time limit, no worker started whose server was 5 ms away.
+        thousand queues, one after the other and within one time limit, no worker started whose server was 5 ms away. That
+        a queue is damaged is left to the beats that follow to tell.
 
         Raises:
             StoreError: the server can't be used.
@@ -63,7 +65,7 @@ class Heartbeat(Service):
         self._started_at_ms = await patient(partial(self._store.now_ms, first.name), timeout=timeout)
         for start in range(0, len(self._queues), AT_ONCE):
             some = self._queues[start : start + AT_ONCE]
-            await asyncio.gather(*(patient(partial(self._first_beat, *one), timeout=timeout) for one in some))
+            await asyncio.gather(*(patient(partial(self._try, {}, *one), timeout=timeout) for one in some))
 
     async def run(self) -> None:
         """As every service; the first beat was made by `begin`, if that was called."""
@@ -72,30 +74,26 @@ class Heartbeat(Service):
         await super().run()
 
     async def run_once(self) -> int:
-        """One beat for each queue; returns how many heard it."""
+        """One beat for each queue, some side by side: those of a thousand queues would come too late one after the other. Returns
+        how many heard it."""
         damaged = dict[str, StoreError]()
-        for spec, slots in self._queues:
-            if not self._started_at_ms:
-                self._started_at_ms = await self._store.now_ms(spec.name)
-            try:
-                await self._beat(spec, slots)
-            except StoreError as error:
-                if not is_damage(error):
-                    raise
-                damaged[spec.name] = error  # the others must hear of us all the same
+        if not self._started_at_ms:
+            self._started_at_ms = await self._store.now_ms(self._queues[0][0].name)
+        await abreast([partial(self._try, damaged, *one) for one in self._queues], AT_ONCE)
         for queue, why in damaged.items():
             if queue not in self._damaged:
                 self._report(trouble(queue, why))
         self._damaged = set(damaged)
         return len(self._queues) - len(damaged)
 
-    async def _first_beat(self, spec: QueueSpec, slots: int) -> None:
-        """A worker starts although a queue of it is damaged; the beats that follow tell."""
+    async def _try(self, damaged: dict[str, StoreError], spec: QueueSpec, slots: int) -> None:
+        """A beat. That a queue is damaged is noted: the others must hear of us all the same."""
         try:
             await self._beat(spec, slots)
         except StoreError as error:
             if not is_damage(error):
                 raise
+            damaged[spec.name] = error
 
     async def _beat(self, spec: QueueSpec, slots: int) -> None:
         await self._store.heartbeat(spec.name, self._worker, self._description(spec, slots))
