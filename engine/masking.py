@@ -8,7 +8,7 @@ Both are pure, never raise, take time linear in the text, and change nothing whe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,12 +22,20 @@ MAX_DEPTH = 24
 # --- text: secrets ---------------------------------------------------------------------------------------------------
 
 _QUOTED = (
-    r""""(?:[^"\\]|\\.)*(?:"|\\?\Z)"""
+    r"""[bBrRuU]{0,2}(?:"(?:[^"\\]|\\.)*(?:"|\\?\Z)"""
     r"""|'(?:[^'\\]|\\.)*(?:'|\\?\Z)"""
-    r"""|\\"(?:[^"\\]|\\\\\\"|\\[^"])*(?:\\?"|\\?\Z)"""  # JSON inside JSON
+    r"""|\\"(?:[^"\\]|\\\\\\"|\\[^"])*(?:\\?"|\\?\Z))"""  # JSON inside JSON
 )
-"""Ends at the end of the text at the latest, so a cut-off quote hides too and no pattern ever has to look twice."""
-_NAMES = r"(?:passw(?:or)?d|pwd|passphrase|senha)"
+"""With the letters that Python writes before it. Ends at the end of the text at the latest, so a cut-off quote hides too and no
+pattern ever has to look twice."""
+_NAMES = r"(?:passw(?:or)?[dt]|pwd|passphrase|senha)"
+_KEYS = (
+    rf"(?:{_NAMES}|secret|secret_proof|token|credentials?|(?<![a-z])(?:pass|jwt)|(?-i:(?<=[a-z])Pass)"
+    r"|(?:api|access|private|secret|signing|encryption)[_-]?key)"
+)
+"""What a setting or a field is called that holds a secret."""
+_NO_WORD = r"(?=[^\s\"'<>]{0,200}(?:[0-9]|[@#$%&*!?_+=~^][^\s\"'<>]|(?-i:[a-z][A-Z])))"
+"""Ahead is what looks like no word."""
 _TOLD = (
     r"(?:not?|n[aã]o|too|very|muito|the|a|an|in|on|at|of|to|for|from|only|still|already|now|required|optional|obligatory|needed|missing"
     r"|empty|blank|wrong|incorrect|correct|invalid|valid|weak|short|long|expired|set|unset|changed|reset|stored|hidden|masked|kept|read"
@@ -35,22 +43,49 @@ _TOLD = (
     r"|fraca|curta|alterada|necess[aá]ria)"
 )
 """What a sentence says of a password that it does not tell."""
-_IS = r"""\\?["']?\s{0,4}[=:]\s{0,4}"""
+_IS = r"""\\?["']?\s{0,4}(?:=>|[=:])\s{0,4}"""
 
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+
+def _hide_no_host(match: re.Match[str]) -> str:
+    """An address whose `@host` was forgotten, it may be: what is no host hides with all that follows."""
+    hosts = re.split(r"[/?#]", match[2], maxsplit=1)[0].rstrip(".,;:)}")
+    return match[0] if _HOSTS.fullmatch(hosts) else match[1] + DOTS
+
+
+_HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:\[\],]+)(?::[0-9]{1,5})?(?:,|\Z))*")
+"""As in redis_url.py, which leans on this module."""
+
+_SECRETS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # A Redis password may hold an unescaped / or @, so everything up to the last @ goes.
     (re.compile(r"(?i)\b((?:rediss?(?:\+[a-z]{1,10})?|unix)://)[^\s\"'<>]{0,2000}@"), rf"\1{DOTS}@"),
+    (re.compile(r"(?i)\b(rediss?(?:\+[a-z]{1,10})?://)([^\s\"'<>@]+)"), _hide_no_host),
     (re.compile(r"(://)[^\s/?#\"'<>@]{0,500}@"), rf"\1{DOTS}@"),
     (re.compile(rf"(?i)((?:authorization|cookie){_IS})(?:{DOTS}|{_QUOTED}|[^\r\n\"']+)", re.DOTALL), rf"\1{DOTS}"),
     (re.compile(r"(?i)\b(bearer)\s{1,4}[\w.~+/=-]{6,}"), rf"\1 {DOTS}"),
     (re.compile(r"\b([Bb]asic)\s{1,4}(?=[A-Za-z+/]{0,500}[0-9=])[\w+/]{8,}={0,2}"), rf"\1 {DOTS}"),
     (re.compile(rf"\bAUTH(?!\s{{1,4}}{DOTS})(?:\s{{1,4}}[^\s\"']+){{1,2}}"), f"AUTH {DOTS}"),  # the server's command
+    (
+        re.compile(  # as people type it: a job's id, a UUID or a figure with its unit may follow the word in a sentence
+            rf"\bauth(\s{{1,4}})(?:[\w.-]{{1,64}}\s{{1,4}})?(?![0-9.,:-]+[a-z]{{0,3}}(?!\S)|(?i:[0-9a-f]{{8}})-|\S{{0,80}}(?:[0-9]{{13}}-[0-9]|://))"
+            rf"{_NO_WORD}[^\s\"'<>{DOTS[0]}]{{6,}}"
+        ),
+        rf"auth\1{DOTS}",
+    ),
+    (
+        re.compile(
+            rf"(?i)\b((?:requirepass|masterauth|auth-pass\s{{1,4}}\S{{1,64}})\s{{1,4}})(?!(?:{_TOLD}|is|are|was|and|or|must)\b)"
+            rf"(?:{DOTS}|{_QUOTED}|[^\s\"'<>]+)",
+            re.DOTALL,
+        ),
+        rf"\1{DOTS}",
+    ),
+    (re.compile(r"(?i)(\buser\s{1,4}\S{1,64}\s{1,4}(?:on|off)\s{1,4}|\bsetuser\s[^\r\n>]{1,64})>[^\s\"']+"), rf"\1>{DOTS}"),
+    (re.compile(r"((?:redis|valkey)-cli\b[^\r\n]{0,100}?\s(?:-a|--pass)\s{1,4})[^\s\"']+"), rf"\1{DOTS}"),
     (re.compile(r"\bEAA[A-Za-z0-9]{16,}"), f"EAA{DOTS}"),  # access tokens of Meta's Graph API
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), f"eyJ{DOTS}"),  # JSON web tokens
     (
         re.compile(
-            rf"(?i)((?:{_NAMES}|secret|secret_proof|token|api[_-]?key|access[_-]?key|private[_-]?key)"
-            rf"{_IS})(?:{DOTS}|{_QUOTED}|[^\s&\"'`<>]+)",
+            rf"(?i)({_KEYS}{_IS})(?:{DOTS}|{_QUOTED}|[^\s&\"'`<>]+)",
             re.DOTALL,
         ),
         rf"\1{DOTS}",
@@ -64,9 +99,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{DOTS}",
     ),
     (
-        re.compile(
-            rf"(?i)\b({_NAMES}\s{{1,4}})(?=[^\s\"'<>]{{0,200}}(?:[0-9]|[@#$%&*!?_+=~^][^\s\"'<>]|(?-i:[a-z][A-Z])))[^\s\"'<>]{{4,}}"
-        ),
+        re.compile(rf"(?i)\b({_NAMES}\s{{1,4}}){_NO_WORD}[^\s\"'<>]{{4,}}"),
         rf"\1{DOTS}",
     ),
     # What people wrote, as it looks in a repr or in JSON. Quoted only: prose such as "text: too long" stays.
@@ -82,6 +115,8 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
 # --- text: phone numbers ---------------------------------------------------------------------------------------------
 
 _GAP = r"[ .\u00a0\u202f\-\u2010\u2011\u2013]?"
+_WIDE = r"(?:[ ]?[.\u00a0\u202f\-\u2010\u2011\u2013\u2014][ ]?|[ ]{1,3})?"
+"""Within what can be nothing but a phone number; elsewhere a year and the next one stand so."""
 _DDD = r"[1-9][1-9]"  # Brazilian area codes have no zero
 _EPOCH_MS = r"(?:1[0-9]|2[01])[0-9]{11}"  # 2001 to 2039; no country's numbers begin so and are 13 digits long
 
@@ -100,8 +135,11 @@ _NUMBERS = re.compile(
     )
   | (?P<phone>
         \+[0-9]{{8,15}}(?![0-9])
-      | \+[0-9]{{1,3}}{_GAP}\(?[0-9]{{1,4}}\)?(?:{_GAP}9)?(?:{_GAP}[0-9]{{2,5}}){{1,4}}(?![0-9])
-      | (?<![0-9])(?:55{_GAP})?\({_DDD}\){_GAP}9?{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])      # (11) 98765-4321
+      | \+[0-9]{{1,3}}{_WIDE}\(?[0-9]{{1,4}}\)?(?:{_WIDE}9)?(?:{_WIDE}[0-9]{{2,5}}){{1,4}}(?![0-9])
+      | (?<![0-9])(?:55{_WIDE})?\(0?{_DDD}\){_WIDE}9?{_WIDE}[0-9]{{4}}{_WIDE}[0-9]{{4}}(?![0-9])   # (11) 98765-4321
+      | (?<![0-9])(?:55{_WIDE})?{_DDD}(?:[ ]{{1,3}}|[.-])9{_WIDE}[0-9]{{4}}{_WIDE}[0-9]{{4}}(?![0-9])
+      | (?<![0-9])(?:00)?55{_DDD}{_WIDE}9{_WIDE}[0-9]{{4}}{_WIDE}[0-9]{{4}}(?![0-9])            # 5511 98765 4321
+      | (?<![0-9])00[1-9][0-9]{{9,12}}(?![0-9])                                           # dialled from abroad
       | (?<![0-9])(?:55[ ])?{_DDD}[ .-]9?{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![0-9])              # 11 98765-4321
       | (?<![0-9-])9[0-9]{{4}}-[0-9]{{4}}(?![0-9-])                                       # 98765-4321
       | [0-9]{{3}}\.[0-9]{{3}}\.[0-9]{{3}}-[0-9]{{2}}(?![0-9])                            # CPF, a person's tax number
@@ -116,6 +154,12 @@ _NUMBERS = re.compile(
     re.VERBOSE,
 )
 
+_LOCAL = re.compile(
+    r"(?i)((?:tele?fone?|\btel|celular|\bcel|whats(?:app)?|\bzap|phone|mobile)(?:(?!_?ids?\b)[^0-9\n]){0,16})"
+    r"(?<![0-9])(9[ .]?[0-9]{4}[ .-]?[0-9]{4})(?![0-9])"
+)
+"""A Brazilian mobile without its area code. Only behind a word for it: nine digits are an ordinary figure elsewhere."""
+
 
 def mask_text(text: str) -> str:
     """`text` with phone numbers, tokens, passwords, log-ins in URLs and quoted message bodies hidden.
@@ -127,6 +171,7 @@ def mask_text(text: str) -> str:
     """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
+    text = _LOCAL.sub(lambda match: match[1] + mask_number(match[2]), text)
     return _NUMBERS.sub(_hide_number, text)
 
 
@@ -146,13 +191,13 @@ def mask_number(text: str) -> str:
 
 _PRIVATE_WORDS = frozenset({
     "content", "body", "text", "caption", "phone", "phones", "telefone", "celular", "mobile", "email", "mail", "cpf",
-    "cnpj", "password", "passwd", "senha", "secret", "token", "credential", "credentials", "authorization", "recipient",
-    "recipients", "contact", "contacts", "address", "endereco",
+    "cnpj", "password", "passwd", "pwd", "passphrase", "passwort", "senha", "secret", "token", "credential", "credentials",
+    "authorization", "recipient", "recipients", "contact", "contacts", "address", "endereco",
 })  # fmt: skip
 _PRIVATE_NAMES = frozenset({
     "number", "sender_number", "recipient_number", "wa_id", "name", "full_name", "first_name", "last_name", "customer_name",
     "contact_name", "profile_name", "push_name", "display_name", "sender_name", "recipient_name", "nome", "api_key",
-    "access_key", "private_key",
+    "access_key", "private_key", "signing_key", "encryption_key", "pass", "user_pass", "db_pass",
 })  # fmt: skip
 _HARMLESS_ENDS = frozenset({
     "type", "id", "ids", "count", "length", "size", "status", "format", "at", "ms", "seconds", "index", "total",

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..keys import prefix
+from ..keys import prefix, shown
+from ..masking import mask_text
 from ..store.audit import Kind, Row, Verdict
 from ..store.rows import QueueCounts
 from .finding import Finding, of_queue
@@ -22,6 +23,8 @@ GLANCE = 2_000
 """Rows of each structure that are looked at unless all are asked for: under a second for a queue."""
 
 EXAMPLES = 3
+LONGEST = 60
+"""Characters of each that are shown."""
 
 FOREIGN = "a key of it has a foreign type"
 
@@ -172,9 +175,10 @@ def law_finding(counts: QueueCounts, *, written_off: bool) -> list[Finding]:
 
 
 def _many(kind: Kind, about: set[str]) -> str:
-    """How many, and which. Ordering keys are only counted: they may be phone numbers."""
+    """How many, and which, masked: nobody knows what is in rows of somebody else's. Ordering keys are only counted."""
     one, many, _ = _WORDS[kind]
     what = one if len(about) == 1 else many.format(f"{len(about):,}")
     if kind is Kind.KEY:
         return what
-    return f"{what}: {', '.join(sorted(about)[:EXAMPLES])}{', ...' if len(about) > EXAMPLES else ''}"
+    told = [mask_text(one if one.isprintable() else shown(one))[:LONGEST] for one in sorted(about)[:EXAMPLES]]
+    return f"{what}: {', '.join(told)}{', ...' if len(about) > EXAMPLES else ''}"

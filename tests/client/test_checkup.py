@@ -150,6 +150,16 @@ async def test_ordering_keys_are_not_told_for_they_may_be_phone_numbers(client: 
     assert not [one for one in findings if "98765" in one.what]
 
 
+@pytest.mark.damaged
+async def test_what_stands_in_damaged_rows_is_masked(client: Client, store: RedisStore, queue: str) -> None:
+    for n, junk in enumerate(("+5511987654321", "token=hunter2", "a\nb", "x" * 500)):
+        await store.link.call("HSET", f"{prefix(queue)}{('where', 'jobs')[n % 2]}", junk, "??")
+    told = " ".join(one.what for one in await found(client, queue))
+    assert "+55" in told
+    assert "token=•••" in told
+    assert not [secret for secret in ("98765", "hunter2", "a\nb", "x" * 100) if secret in told]
+
+
 async def test_a_look_that_was_cut_short_says_so(client: Client, store: RedisStore, queue: str) -> None:
     await alive(store, queue)
     for _ in range(21):

@@ -30,5 +30,14 @@ SEEDS: dict[str, list[bytes]] = {
         b"redis://u:p@h",
         b"password is hunter2",
         b"senha x9y, ok",
+        *(
+            b"token=b'pw1'",
+            b"redis://app:pw1/0",
+            b"auth app pw1pw1",
+            b"user a on >pw1 ~*",
+            b"redis-cli -a pw1",
+            b"requirepass pw1",
+        ),
+        *(b"tel 98765 4321", b"5511 98765 4321", b"005511987654321", b"+55  11  98765 - 4321"),
     ],
 }

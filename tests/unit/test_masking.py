@@ -36,6 +36,8 @@ def test_a_mobile_is_hidden_however_people_write_it(mobile: str) -> None:
     for text in (
         f"+55 ({area}) {first}-{last}", f"({area}) {first}-{last}", f"({area}){first}{last}", f"{area} {first}-{last}", f"{area} {first} {last}",
         f"+55 {area} {first} {last}", f"+55-{area}-{first}-{last}", f"55 {area} {first}-{last}", f"+55\u00a0{area}\u00a0{first}\u2011{last}",
+        f"5511 {first} {last}", f"+55  {area}  {first}  {last}", f"+55 {area} {first} - {last}", f"({area})  {first} {last}", f"(0{area}) {first}-{last}",
+        f"tel. {first} {last}", f"celular: {first}{last}", f"WhatsApp 9 {first[1:]}-{last}", f"0055{area}{first}{last}",
         f"{first}-{last}", f"+55 ({area}) 9 {first[1:]}-{last}", f"({area}) 9 {first[1:]}-{last}", f"{area} 9 {first[1:]}.{last}",
     ):  # fmt: skip
         masked = mask_text(f"number {text}!")
@@ -98,7 +100,9 @@ def test_uuids_digests_addresses_and_iso_times_stay_readable(uuid: object, diges
     "text",
     ["attempt 3 of 3", "took 0.5511987654321 s", "1763791234.123", "port 6379", "2026-11-22 09:23:14.123", "16 GiB, 17179869 bytes",
      "id 106540352242922117", "value 1763791234", "(#131030) Recipient phone number not in allowed list", "text: too long", "context: 'x'",
-     "the fencing token is old", "max_tokens=100", "a basic misunderstanding", "a senha", "senha incorreta", "a senha é obrigatória", "esqueci a senha do aplicativo",
+     "the fencing token is old", "max_tokens=100", "a basic misunderstanding", "a senha", "5 of 12 2025 - 2026", "R$ 98765 4321", "98765 4321", "phone_number_id: 987654321", "phone 1234567", "0000000012345",
+     "R$ 1.234.567,89 on 2026-11-23 10:15", "123,456  98,765 rows", "bypass=1", "passed: 3", "auth took 1500ms", "auth failed for app", "auth of messages/1763791234567-4",
+     "auth of 550e8400-e29b-41d4-a716-446655440000", "requirepass is set", "redis://h:6379/0: refused", "redis://h1:1,[::1]:2/0", "redis+sentinel://h1,h2/main", "key=abc", "sort_key=1", "senha incorreta", "a senha é obrigatória", "esqueci a senha do aplicativo",
      "the password is too short", "password is required", "password was changed by an operator", "password authentication failed", "password reset!",
      "password of 8 characters", "passwords are kept elsewhere", "a senha e o nome", "WRONGPASS invalid username-password pair or user is disabled.", "NOAUTH Authentication required.", "https://example.com/a?b=c", "expected `str`, got `int` - at `$.content`"],
 )  # fmt: skip
@@ -116,6 +120,10 @@ def test_a_token_or_password_is_never_readable(secret: str, before: str) -> None
         f"bearer {secret}", f"senha: {secret}", f"senha {secret}", f"my password is {secret}", f"a senha é {secret}", f"A Senha e\u0301 {secret}", f"pwd: {secret}", f"password {secret}, ok", f"password was '{secret}'", f"client_secret={secret}", f"X-Api-Key: {secret}", f"appsecret_proof={secret}",
         f'{{\\"token\\":\\"{secret}\\"}}', f"Cookie: a=1; session={secret}", f"Authorization: Basic {secret}==", f"hub.verify_token={secret}",
         f"redis://:{secret}@h:6379/0", f"rediss+sentinel://u:a/b@{secret}@h/x", f"https://u:{secret}@graph.example/v1",
+        f"token=b'{secret}'", repr({"token": secret.encode()}), f"redis://app:{secret}/0", f"rediss://:{secret}", f"SECRET_KEY={secret}", f"secretKey={secret!r}",
+        f"pass={secret}", f"DB_PASS={secret}", f"dbPass: {secret}", f"credential={secret}", f"signing_key={secret}", f"password => {secret}", f"requirepass {secret}",
+        f"masterauth '{secret}'", f"CONFIG SET requirepass {secret}", f"sentinel auth-pass main {secret}", f"auth app {secret}", f"auth {secret}",
+        f"user app on >{secret} ~engine:*", f"ACL SETUSER app on >{secret}", f"redis-cli -h x -a {secret} ping",
         f"EAA{secret.replace('_', 'a').replace('-', 'b').replace('.', 'c').replace('~', 'd')}{'x' * 10}",
     ):  # fmt: skip
         masked = mask_text(f"{before} {text} after")
@@ -170,7 +178,7 @@ def test_what_follows_a_quoted_secret_stays_readable() -> None:
 
 FRAGMENTS = st.sampled_from(
     ["token", "=", ":", " ", '"', "'", "\\", "@", "://", "redis", "Bearer ", "body", "Authorization", "+55", "11987654321", "(11)", "98765-4321", "-", ",",
-     "EAA", "abcdefgh12345678", "•••", "1763791234567", "x", "\n", "eyJ", ".", "password", "senha", "is ", "é "],
+     "EAA", "abcdefgh12345678", "•••", "1763791234567", "x", "\n", "eyJ", ".", "password", "senha", "is ", "é ", "b'", "auth ", "requirepass ", "pass", "tel ", "98765 4321", "  ", "/0", "redis://", "55", "user x on >", "redis-cli -a "],
 )  # fmt: skip
 
 
@@ -185,7 +193,7 @@ def test_masking_twice_changes_nothing_more(text: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["a", "1", "-a", "body=", 'body="', "token: ", "redis://", "://", "eyJ-", "eyJabcdefgh", "bearer ", "password ", "pwd is ", "senha x", "9-", "+1 ", "a1", "\\", '\\"', 'body=\\"\\\\',
-     "(11)", "55 ", "1.", "0x", "authorization:", "2026-11-22 "],
+     "(11)", "55 ", "auth ", "auth a1b2c3 ", "requirepass ", "user a on ", "setuser ", "redis-cli ", "tel ", "phone 9", "+1  2", "00", "5511 9", "redis://a:", "1.", "0x", "authorization:", "2026-11-22 "],
 )  # fmt: skip
 def test_a_hostile_text_of_200_kb_is_masked_in_linear_time(piece: str) -> None:
     def seconds(size: int) -> float:
