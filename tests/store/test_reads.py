@@ -300,6 +300,32 @@ async def test_a_worker_that_died_while_the_servers_clock_was_ahead_is_not_alive
     assert (await store.counts(queue)).workers == 1
 
 
+@pytest.mark.parametrize("how", ["enqueued", "with a key", "delayed", "released", "unblocked"])
+async def test_the_oldest_that_waits_has_its_age_also_while_ids_are_ahead_of_the_servers_clock(
+    store: RedisStore, queue: str, how: str
+) -> None:
+    now_ms = await store.now_ms()
+    ahead = RedisStore(store.link, Clock(), test_now_ms=lambda: now_ms + HOUR)
+    await enqueue(ahead, queue)  # of before: how long it waits, nobody can tell
+    right = RedisStore(store.link, Clock(), test_now_ms=lambda: now_ms)
+    if how == "released":
+        hand = Hand(right, queue)
+        (claim,) = await hand.step(want=1)
+        hand.settles.release(claim, claim.repacked())
+        await hand.step()
+    elif how == "delayed":
+        (job_id,) = await enqueue(right, queue, delay_ms=HOUR)
+        await right.hasten(queue, job_id)
+    elif how == "unblocked":
+        first, _ = await enqueue(right, queue, 2, ordering_key="k")
+        await right.delete(queue, first, "typo")
+    else:
+        await enqueue(right, queue, 3, **({"ordering_key": "k"} if how == "with a key" else {}))
+    later = RedisStore(store.link, Clock(), test_now_ms=lambda: now_ms + 7_000)
+    counts = await later.counts(queue)
+    assert (counts.oldest_waiting_ms, counts.oldest_waiting_seconds) == (now_ms, 7.0)
+
+
 async def test_events_tell_completions_and_acts_once_and_in_order(store: RedisStore, queue: str) -> None:
     await enqueue(store, queue)
     before = await store.events_now(queue)

@@ -7,6 +7,7 @@
 -- Used by  RedisStore.counts
 --@use base
 local total, active, oldest = 0, 0, 0
+local function since(e) return whole(e[2][4] or string.match(e[1], '^(%d+)')) or 0 end
 for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
   local stream = P .. 'ready:' .. tag
   total = total + call('XLEN', stream)
@@ -14,14 +15,16 @@ for tag in (call('HGET', P .. 'meta', 'tags') or ''):gmatch('.') do
   local n = pending.err and 0 or pending[1]
   active = active + n
   -- the first entry after the last delivered one is the oldest that waits; what was given back may wait out of its age's order, in
-  -- streams of its own, where the first hundred are looked at
+  -- streams of its own, where the first hundred are looked at; and behind one that is dated ahead, of before the clock was set back
   local looks = string.find(tag, '%d') and 1 or 100
   local groups = try('XINFO', 'GROUPS', stream)
   for _, g in ipairs(groups.err and {} or groups) do
     for x = 1, #g, 2 do
       if g[x] == 'last-delivered-id' then
-        for _, e in ipairs(call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', looks)) do
-          local ms = whole(e[2][4] or string.match(e[1], '^(%d+)')) or 0
+        local found = call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', looks)
+        if looks == 1 and found[1] and since(found[1]) > T then found = call('XRANGE', stream, '(' .. g[x + 1], '+', 'COUNT', 100) end
+        for _, e in ipairs(found) do
+          local ms = since(e)
           if ms > 0 and (oldest == 0 or ms < oldest) then oldest = ms end
         end
       end

@@ -47,8 +47,8 @@ if limit > 0 then
     if meta[1] then look(meta[3] or '') end
   end
 end
--- the usual call: jobs with one head, no key, due now, in a stream that exists. It is answered before the closures of the parts
--- below are built, which cost more than its own commands do (docs/performance.md)
+-- the usual call: jobs with one head, no key, due now, in a stream that exists, with ids of this millisecond. It is answered before
+-- the closures of the parts below are built, which cost more than its own commands do (docs/performance.md)
 local head
 for i = 7, #ARGV, 2 do
   head = head or ARGV[i]
@@ -58,11 +58,12 @@ for i = 7, #ARGV, 2 do
   end
 end
 local enqueued, ms, seq = whole(meta[4]) or 0, whole(meta[1]), whole(meta[2])
-local plain = (room >= n or not drops) and ms and seq and string.match(head or '', '^(%d);0;0;%d+;0;$')
+local is_now = ms and seq and (T > ms or T == ms and seq <= LAST)
+local plain = (room >= n or not drops) and is_now and string.match(head or '', '^(%d);0;0;%d+;0;$')
 if plain and string.find(meta[3] or '', plain, 1, true) then
   local m = n
   if room < n then m = math.max(room, 0) end
-  if T > ms then ms, seq = T, FIRST elseif seq > LAST then ms, seq = ms + 1, FIRST end
+  if T > ms then ms, seq = T, FIRST end
   seq = seq + tonumber(ARGV[1])
   local stream, fresh, at = P .. 'ready:' .. plain, '1;0;' .. plain .. ';;0;0;', fmt(ms) .. '-'
   for i = 1, m do call('XADD', stream, at .. fmt(seq + i), 'j', fresh .. ARGV[6 + i * 2]) end
@@ -103,6 +104,7 @@ if drops and room < n then
 end
 local ms, first = fmt(ids_ms), ids_seq + 1
 local dups, added, full, cut = {}, 0, n, n
+local since = ids_ms > T and { 's', fmt(T) } or {} -- the clock was set back: such an id does not tell since when its job could run
 head = nil
 local prio, delay, at, window, key, dedup, fresh
 -- one class of hashes a window length (power of two ms), two generations each: exact, enumerable, and they expire. Generations are
@@ -178,7 +180,7 @@ for i = 0, n - 1 do
       join(key, shorten(ids_ms, ids_seq))
     else
       ensure(prio)
-      call('XADD', P .. 'ready:' .. prio, id, 'j', fresh .. body)
+      call('XADD', P .. 'ready:' .. prio, id, 'j', fresh .. body, unpack(since))
       rang = true
       if key ~= '' then join(key, shorten(ids_ms, ids_seq)) end
     end

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.job import State
-from engine.store.rows import entry_ms, id_order
+from engine.store.rows import id_order
 from tests.support.factory import Now
 
 FRONTS = "ABCDEFGHI"
@@ -45,7 +45,7 @@ class ModelJob:
     last_entry: str = ""
     """The newest entry it ever had."""
     since_ms: int = 0
-    """Since when it could run; 0: since its entry was added."""
+    """Since when it could run."""
     has_lapsed: bool = False
     epitaph: tuple[str, str, bytes] = ("", "", b"")
     """Of a dead job: reason, fingerprint, what its worker wrote down."""
@@ -56,7 +56,6 @@ class ModelJob:
             assert not self.entry, f"{self.id} was {self.entry} and is {entry} now"
             assert id_order(entry) > id_order(self.last_entry or "0-0"), f"{self.id} got entry {entry}, it had {self.last_entry}"
             self.entry = self.last_entry = entry
-        self.since_ms = self.since_ms or entry_ms(entry)
 
     @property
     def envelope(self) -> tuple[int, int, int, str, bytes, bytes]:
@@ -119,7 +118,7 @@ class JobsModel:
         """Runnable, at the end of a stream."""
         job.state, job.tag, job.owner, job.entry, job.has_lapsed = State.WAITING, tag, "", "", False
         job.due_ms, job.is_snoozed = 0, False
-        job.since_ms = since_ms
+        job.since_ms = min(since_ms or self.now.ms, self.now.ms)
         self.ready.setdefault(tag, []).append(job)
         self.arrived.append(job)
 

@@ -37,8 +37,12 @@ local function tell(kind, id, detail) -- what happened, for other processes; nev
 end
 local function put(tag, id, env, since) -- re-add: a new entry id, which is the fence; the job id travels inside
   ensure(tag)
+  if not ids_ms then reserve(16) end
+  if ids_ms > T then -- the clock was set back: neither is an id ahead of it an instant, nor what such an id told
+    since = fmt(math.min(whole(since) or T, T))
+  end
   local entry
-  if since then -- given back: since when it could run, which its new id no longer tells
+  if since then -- given back, or dated ahead: since when it could run, which its new id does not tell
     entry = append('ready:' .. tag, 'j', env, 's', since)
   else
     entry = append('ready:' .. tag, 'j', env)
