@@ -6,9 +6,10 @@ import pytest
 
 from engine.errors import StoreRefused
 from engine.store.audit import Kind, Row, Verdict
+from engine.store.base import text
 from engine.store.producing import Entry
 from engine.store.redis_store import RedisStore
-from tests.support.damage import FUTURE, meta
+from tests.support.damage import FUTURE, forget, meta
 from tests.support.factory import HOUR, Hand, Now, at_time, body, enqueue, raw, states, usurp
 from tests.support.laws import lines
 
@@ -305,6 +306,27 @@ async def test_a_blocked_entry_that_nobody_can_read_is_looked_at_all_the_same(st
     found = await store.inspect(queue, entry)
     assert (found.place, found.holder, found.line) == ("b", "", 0)
     await store.examine(queue, [Row(Kind.BLOCKED, entry)], mend=True)
+
+
+@pytest.mark.parametrize("is_mended", [False, True], ids=["in the line", "in no line, and mended"])
+async def test_a_blocked_entry_whose_id_is_none_keeps_nobody_from_ending(store: RedisStore, queue: str, is_mended: bool) -> None:
+    held, behind = await enqueue(store, queue, 2, ordering_key="k")
+    entry = text(await raw(store, queue, "XADD", "blocked", "*", "j", "1;0;5;--;1;0;kX"))
+    if is_mended:
+        assert await store.examine(queue, [Row(Kind.BLOCKED, entry)], mend=True) == [Verdict.MENDED]
+        assert await raw(store, queue, "XLEN", "dead") == 1, "nothing that could run"
+    else:
+        ms, seq = numbers(entry)
+        row = await raw(store, queue, "HGET", "keys", "k")
+        first, rest = row[:13], row[13:]
+        await raw(store, queue, "HSET", "keys", "k", first + ms.to_bytes(6, "big") + seq.to_bytes(7, "big") + rest)
+    hand = Hand(store, queue)
+    for job_id in (held, behind):
+        (claim,) = await hand.claim()
+        assert claim.id == job_id
+        await hand.complete(claim)
+    assert await states(store, queue, [held, behind]) == ["completed"] * 2
+    await forget(store, queue)  # a job was buried, or is left, that was never enqueued
 
 
 async def test_a_worker_leaves_whatever_its_row_holds(store: RedisStore, queue: str) -> None:
