@@ -169,7 +169,7 @@ def pause(
 
 
 def resume(queue: QueueArgument = None, all_queues: AllFlag = False, json: JsonFlag = False) -> ExitCode:
-    """Let a queue start jobs again that is paused, or that waits out a rate limit."""
+    """Let a paused or rate-limited queue start jobs again."""
     chosen = _one_or_all(queue, all_queues)
     return _paused_answer(with_client(lambda client: client.resume(chosen)), as_json=json)
 
