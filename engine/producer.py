@@ -265,19 +265,19 @@ class Producer:
             if now >= known_until_mono:
                 await self._store.register_queue(lane.queue, self._clock.now_ms())
                 known_until_mono = now + REGISTER_AGAIN
-            last = answered = lane.answered
-            connects, added = link.connects, None
-            if is_calm and answered and connects == lane.connects:
+            connects, added, lost = link.connects, None, 0
+            if is_calm and lane.answered and connects == lane.connects:
                 is_calm = False
                 added = await self._send_calmly(lane, name, number, entries)
             if added is None:
-                if answered and now - lane.answered_mono < REMEMBERED:
-                    last = await self._store.last_enqueue(lane.queue, lane.answered_as)
+                if lane.answered and now - lane.answered_mono < REMEMBERED:
+                    answered = lane.answered  # the number that goes with the name: a repeat of another call may change both
+                    lost = answered - await self._store.last_enqueue(lane.queue, lane.answered_as)
                 connects = link.connects
                 added = await self._store.enqueue(lane.queue, name, number, entries, lane.limit, self._replicas)
             lane.answered, lane.answered_as, lane.answered_mono = number, name, now
             lane.connects, lane.known_until_mono = connects, known_until_mono
-            self._tell_loss(lane.queue, answered - last)
+            self._tell_loss(lane.queue, lost)
             return added
 
         begun_mono = by_mono - self._timeout  # or later: what is sent together was sent after the last of them came

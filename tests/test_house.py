@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine import client
 from engine.keys import SUFFIXES
 from engine.store.redis_store import RedisStore
 from engine.store.scripts import LUA, names
@@ -57,6 +58,12 @@ def test_every_public_name_exists_is_sorted_and_says_what_it_is_for() -> None:
         thing = getattr(engine, name)
         said = thing.__doc__ if isinstance(thing, (type, types.FunctionType)) else name in values
         assert said, f"engine.{name} has no docstring"
+
+
+def test_every_name_of_the_client_is_found_where_it_is_said_to_be() -> None:
+    assert client.__all__ == sorted(client.__all__)
+    for name in client.__all__:
+        assert getattr(client, name).__name__ == name
 
 
 def described_values() -> set[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .bulk import BulkView, Progress
     from .checkup import Depth
     from .client import Client, Handle, Producer
-    from .failures import FailureGroup, Filter
+    from .failures import FailureGroup, Failures, Filter
     from .finding import Finding
     from .looking import AuditView, EventView, JobPage
     from .shapes import ErrorView, JobLine, JobView, QueueView, ServerView, StatsView, WorkerView
@@ -49,7 +49,7 @@ _HOMES = {
     "bulk": "BulkView Progress",
     "checkup": "Depth",
     "client": "Client Handle Producer",
-    "failures": "FailureGroup Filter",
+    "failures": "FailureGroup Failures Filter",
     "finding": "Finding",
     "looking": "AuditView EventView JobPage",
 }

@@ -79,7 +79,8 @@ class Heartbeat(Service):
         damaged = dict[str, StoreError]()
         if not self._started_at_ms:
             self._started_at_ms = await self._store.now_ms(self._queues[0][0].name)
-        await abreast([partial(self._try, damaged, *one) for one in self._queues], AT_ONCE)
+        one_server = not self._store.link.is_cluster
+        await abreast([partial(self._try, damaged, *one) for one in self._queues], AT_ONCE, one_server=one_server)
         for queue, why in damaged.items():
             if queue not in self._damaged:
                 self._report(trouble(queue, why))

@@ -161,13 +161,15 @@ class LeaseKeeper:
                 if is_passing(error):  # else only what was refused waits, see `_renew_held`
                     failures += 1
                     wait = max(pause(failures, error, self._clock.random()), TICK)
+                    if store.link.is_cluster:  # the queues of the other nodes can't wait so long
+                        wait = TICK
             await self._clock.sleep(wait)
 
     async def run_once(self, store: RedisStore) -> Renewed:
         """Renew everything older than a third of its lease, in one call a queue: the oldest first, some side by side.
 
         Raises:
-            StoreError: one of the calls failed; the others were made, unless the server is away.
+            StoreError: one of the calls failed; the others were made, unless the one server of all is away.
         """
         now, done = self._clock.mono(), list[Renewed]()
         due: list[tuple[float, Callable[[], Awaitable[None]]]] = []
@@ -181,7 +183,11 @@ class LeaseKeeper:
                 if self._holdings.asked(queue) and now - since_mono > lease / 3:
                     due.append((since_mono + lease, partial(self._renew_unread, store, queue)))
         due.sort(key=lambda one: one[0])
-        await abreast([call for _, call in due], min(-(-len(due) // QUEUES_AT_ONCE), MOST_AT_ONCE))
+        one_server = not store.link.is_cluster
+        places = (
+            -(-len(due) // QUEUES_AT_ONCE) if one_server else len(due)
+        )  # one that waits for a node that is away holds up no other
+        await abreast([call for _, call in due], min(places, MOST_AT_ONCE), one_server=one_server)
         return Renewed(sum(one.renewed for one in done), sum(one.lost for one in done))
 
     async def _renew_held(self, store: RedisStore, queue: str, claims: list[Claim], done: list[Renewed]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine import Clock
-from engine.errors import StoreDenied, StoreRefused
+from engine.errors import StoreDenied, StoreRefused, StoreUnreachable
 from engine.keys import prefix
 from engine.services.holdings import Holdings
 from engine.services.lease_keeper import LeaseKeeper, Renewed, Reports
@@ -255,6 +255,20 @@ async def test_a_queue_that_is_refused_for_good_makes_no_others_renewal_late(
         await until(renewals, lambda n: n >= 3, 4.0)
     finally:
         await keeper.stop()
+
+
+async def test_a_node_of_a_cluster_that_is_away_costs_the_other_nodes_no_lease(
+    store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queues are the oldest soon, and so the first in each pass."""
+    monkeypatch.setattr(Link, "is_cluster", True)
+    names = [f"{queue}-{n}" for n in range(10)]
+    faulty = FaultyStore(store.link, Clock())
+    bench = await _one_each(faulty, names)
+    away = faulty.fail("renew", StoreUnreachable("node 1 is away"), times=9)
+    with pytest.raises(StoreUnreachable):
+        await bench.renew()
+    assert (away(), bench.keeper.renewals) == (9, 1)
 
 
 @pytest.mark.parametrize(("many", "at_once"), [(80, 10), (264, 32)])

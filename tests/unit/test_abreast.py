@@ -67,6 +67,13 @@ async def test_who_is_refused_holds_up_nobody_and_a_server_that_is_away_is_asked
     assert calls.made == made
 
 
+async def test_in_a_cluster_a_node_that_is_away_holds_up_no_call_of_another() -> None:
+    calls = Calls()
+    with pytest.raises(StoreUnreachable):
+        await abreast(calls.some(AWAY, REFUSED, AWAY, None), 1, one_server=False)
+    assert calls.made == [0, 1, 2, 3]
+
+
 async def test_a_fault_of_ours_is_raised_once_the_others_have_ended() -> None:
     calls = Calls()
     with pytest.raises(ZeroDivisionError):
