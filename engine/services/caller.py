@@ -109,7 +109,10 @@ class Caller:
                         return None
                     tries += 1
                     if is_damage(error):
+                        self._holdings.ask(queue, 0)  # refused, it brings nothing: a suspect elsewhere need not wait for the mend
                         await self._wait_for_mend(error, tries)
+                        want = want if self._holdings.may_claim(queue) else 0
+                        self._holdings.ask(queue, want)
                     else:
                         await self._outage.wait(error, tries)
                 else:

@@ -19,7 +19,7 @@ from engine.services.outage import Outage
 from engine.store import patience
 from engine.store.redis_store import RedisStore
 from tests.support.damage import FUTURE, Damage, busy, damages, forget
-from tests.support.factory import raw
+from tests.support.factory import Hand, raw
 from tests.support.recorder import Recorder
 from tests.support.running import running, until
 
@@ -174,3 +174,30 @@ async def test_who_waits_for_an_end_hears_of_it_whatever_stands_where_ends_are_t
         async with running(engine):
             assert await waiting == "hello"
         await store.link.call("DEL", f"{prefix(queue)}settled")
+
+
+async def test_a_suspect_of_a_sound_queue_runs_beside_a_damaged_one(
+    make_engine: Callable[..., Engine], store: RedisStore, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until its process holds nothing else and has asked for nothing: a call that waits for a mend asks for nothing."""
+    monkeypatch.setattr(patience, "RARE_PAUSE", 0.3)
+    engine, bad, sound = make_engine(drain_timeout=0.1), f"{queue}-bad", f"{queue}-sound"
+    greet = {name: engine.queue(name).handler("greet")(_greet) for name in (bad, sound)}
+    async with engine:
+        suspect = await greet[sound].enqueue({"n": 0})
+        (claim,) = await Hand(store, sound, "gone").claim(1)
+        await store.link.call(
+            "XCLAIM", prefix(sound) + f"ready:{claim.tag}", "w", "gone", 0, claim.entry, "IDLE", 60_000, "JUSTID"
+        )
+        assert (await store.reclaim(sound, "other", 10_000, 3, {}, limit=40, grace=False)).moved == 1
+        await greet[bad].enqueue({"n": 1})
+        await store.link.call("DEL", prefix(bad) + "scheduled")
+        await store.link.call("SET", prefix(bad) + "scheduled", "not ours")
+        try:
+            async with running(engine):
+                for n in range(3):
+                    await (await greet[sound].enqueue({"n": n})).result(timeout=5)
+                await suspect.result(timeout=5)
+        finally:
+            await forget(store, bad)
+            await forget(store, sound)
