@@ -33,19 +33,21 @@ class Wires:
     def __len__(self) -> int:
         return len(self._made)
 
-    @property
-    def is_up(self) -> bool:
-        """True when a call would leave at once, over a connection that nobody uses."""
-        return len(self._free) > 0 and self._free[-1].is_up
-
     def take_up(self) -> Wire | None:
-        """One that nobody uses and that is up, so that a call leaves at once; None when there is none."""
-        return self._free.pop() if self.is_up else None
+        """One that nobody uses and that is up, so that a call leaves at once: the one used last, if that is. None: no such."""
+        free = self._free
+        if free and free[-1].is_up:
+            return free.pop()
+        for at in range(len(free) - 2, -1, -1):
+            if free[at].is_up:
+                return free.pop(at)
+        return None
 
     def take(self) -> Wire | None:
-        """One that nobody uses, the one used last; None when all are in use, and there may be no more."""
+        """One that nobody uses: to connect one costs a slow line a second while another that is up stands beside it. None when
+        all are in use, and there may be no more."""
         if self._free:
-            return self._free.pop()
+            return self.take_up() or self._free.pop()
         if len(self._made) == MAX_WIRES:
             return None
         wire = self._make()

@@ -22,6 +22,23 @@ async def test_the_wire_used_last_is_taken_first_and_no_more_are_made_than_may_b
     assert wires.take() is taken[3]
 
 
+async def test_a_wire_that_is_up_is_taken_before_one_that_would_have_to_connect(store: RedisStore) -> None:
+    wires = Wires(store.link.new_wire)
+    up, other = wires.take(), wires.take()
+    assert up is not None
+    assert other is not None
+    await up.call("PING")
+    wires.give(up)
+    wires.give(other)
+    assert wires.take_up() is up
+    assert wires.take_up() is None
+    assert wires.take() is other
+    wires.give(up)
+    wires.give(other)
+    assert wires.take() is up
+    await up.drop()
+
+
 async def test_who_waits_gets_the_next_free_wire_in_order(store: RedisStore) -> None:
     wires, taken = _all_taken(store)
     first, second = (asyncio.ensure_future(wires.wait()) for _ in range(2))
