@@ -196,8 +196,8 @@ async def test_a_suspect_of_a_sound_queue_runs_beside_a_damaged_one(
         try:
             async with running(engine):
                 for n in range(3):
-                    await (await greet[sound].enqueue({"n": n})).result(timeout=5)
-                await suspect.result(timeout=5)
+                    await (await greet[sound].enqueue({"n": n})).result(timeout=20)
+                await suspect.result(timeout=20)
         finally:
             await forget(store, bad)
             await forget(store, sound)
