@@ -150,9 +150,7 @@ PLANTS = [
         (
             Edit(
                 "engine.services.caller:Caller.send",
-                "                    tries += 1\n                    if is_damage(error):\n"
-                "                        await self._wait_for_mend(error, tries)\n                    else:\n"
-                "                        await self._outage.wait(error, tries)\n",
+                "                    tries += 1\n",
                 "                    return None\n",
             ),
         ),
