@@ -184,9 +184,8 @@ class LeaseKeeper:
                     due.append((since_mono + lease, partial(self._renew_unread, store, queue)))
         due.sort(key=lambda one: one[0])
         one_server = not store.link.is_cluster
-        places = (
-            -(-len(due) // QUEUES_AT_ONCE) if one_server else len(due)
-        )  # one that waits for a node that is away holds up no other
+        # in a cluster each has a place of its own: who waits for a node that is away holds up no other
+        places = -(-len(due) // QUEUES_AT_ONCE) if one_server else len(due)
         await abreast([call for _, call in due], min(places, MOST_AT_ONCE), one_server=one_server)
         return Renewed(sum(one.renewed for one in done), sum(one.lost for one in done))
 
